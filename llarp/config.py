@@ -1,0 +1,163 @@
+"""Every parameter of the pipeline, typed: one section of params.yaml per model here, read once.
+
+Each field says its unit and range. Unknown keys and values out of range are refused.
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from llarp.errors import UserError
+
+
+class Section(BaseModel):
+    """A frozen group of parameters that knows every key it accepts."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ReleaseConfig(Section):
+    """Stage `release`: import of the benchmark's released episodes."""
+
+    source: str | None = Field(description="folder or file of released pickles; null: import nothing")
+
+
+class EpisodesConfig(Section):
+    """Stage `episodes`: generation of the data set."""
+
+    train: int = Field(ge=1, le=10_000_000, description="training episodes")
+    per_split: int = Field(ge=1, le=100_000, description="episodes of each evaluation split")
+    layouts: int = Field(ge=1, le=100_000, description="generated layouts that training draws from")
+    objects: int = Field(ge=1, le=60, description="objects in each episode")
+    workers: int = Field(ge=1, le=1024, description="processes; the data does not depend on it")
+
+
+class CameraConfig(Section):
+    """The head camera of the embedded simulator."""
+
+    width: int = Field(ge=16, le=1024, description="pixels")
+    height: int = Field(ge=16, le=1024, description="pixels")
+    fov_deg: float = Field(gt=10, lt=150, description="vertical field of view, degrees")
+    tilt_deg: float = Field(ge=-30, le=80, description="downward tilt, degrees")
+    elevation_m: float = Field(gt=0.3, lt=2.5, description="height above the floor, metres")
+
+
+class EncoderConfig(Section):
+    """Stage `encoder`: the frozen visual encoder."""
+
+    name: str = Field(description="mae-tiny, vc1-base, vc1-large, or a folder of a transformers ViT")
+    weights: str | None = Field(description="local checkpoint file for vc1-*; null for mae-tiny")
+    output: Literal["cls", "mean", "patches"] = Field(description="visual tokens: class token, mean or all patches")
+    frames: int = Field(ge=16, description="frames drawn to train mae-tiny")
+    epochs: int = Field(ge=1, le=1000, description="passes over those frames")
+    batch_size: int = Field(ge=1, description="frames per optimiser step")
+    lr: float = Field(gt=0, lt=1, description="peak learning rate of AdamW")
+    mask_ratio: float = Field(gt=0, lt=1, description="share of patches hidden")
+    patch: int = Field(ge=2, le=64, description="patch edge, pixels")
+    dim: int = Field(ge=8, le=2048, description="width of the encoder")
+    depth: int = Field(ge=1, le=48, description="layers of the encoder")
+    heads: int = Field(ge=1, le=32, description="attention heads")
+
+
+class FeaturesConfig(Section):
+    """Stage `features`: views of the demonstrations, encoded once."""
+
+    batch_size: int = Field(ge=1, description="images per encoder call")
+    workers: int = Field(ge=1, le=1024, description="processes")
+
+
+class PolicyConfig(Section):
+    """The policy's shape; part of stage `train`."""
+
+    backbone: str = Field(description="all-MiniLM-L6-v2, or name or path of a causal decoder of the hub")
+    revision: str | None = Field(description="pinned hub revision (commit hash); null for the embedded default")
+    sha256: str | None = Field(description="of model.safetensors; null: not checked (local paths only)")
+    max_instruction_tokens: int = Field(ge=4, le=4096, description="longer instructions are refused, never cut")
+    hidden: int = Field(ge=8, le=8192, description="width of the observation and action adapters")
+
+
+class TrainConfig(Section):
+    """Stage `train`: the adapters."""
+
+    algorithm: Literal["bc"] = Field(description="bc: behaviour cloning of the expert's demonstrations")
+    processes: int = Field(ge=1, le=4096, description="ranks that `accelerate launch` starts")
+    epochs: float = Field(gt=0, le=10_000, description="passes over the demonstrations")
+    batch_size: int = Field(ge=1, description="episodes per optimiser step, over all processes")
+    lr: float = Field(gt=0, lt=1, description="peak learning rate of AdamW")
+    weight_decay: float = Field(ge=0, lt=1, description="of AdamW")
+    warmup: float = Field(ge=0, le=1, description="share of the steps with rising learning rate; cosine decay after")
+    max_grad_norm: float = Field(gt=0, description="gradients are scaled down to this norm")
+    label_smoothing: float = Field(ge=0, lt=1, description="of the cross-entropy on actions")
+    checkpoint_every: int = Field(ge=1, description="optimiser steps between checkpoints")
+    keep_checkpoints: int = Field(ge=1, description="checkpoints kept")
+    log_every: int = Field(ge=1, description="optimiser steps between logged metrics")
+
+
+class EvaluateConfig(Section):
+    """Stage `evaluate`: every split, the policy and its baselines."""
+
+    episodes_per_split: int = Field(ge=1, description="at most this many of each split")
+    batch_size: int = Field(ge=1, description="episodes that run side by side in one process")
+    workers: int = Field(ge=1, le=1024, description="processes; the results do not depend on it")
+    films_per_split: int = Field(
+        ge=0, le=20, description="film strips in the report, of successes and of failures each"
+    )
+
+
+class RewardConfig(Section):
+    """Rewards of the decision problem (arXiv 2310.17722, section 4 and appendix)."""
+
+    success: float = Field(description="once, when the goal holds")
+    subgoal: float = Field(description="times the increase of the fraction of subgoals reached")
+    invalid: float = Field(le=0, description="per invalid action; the released code never applies it: 0 for that")
+    slack: float = Field(le=0, description="per step")
+
+
+class RegisterConfig(Section):
+    """Stage `register`: the model version."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$", description="name in the registry")
+    alias: str = Field(pattern=r"^[A-Za-z0-9_-]+$", description="alias that the new version gets")
+
+
+class Params(Section):
+    """params.yaml."""
+
+    seed: Annotated[int, Field(ge=0, lt=2**31, description="of everything random")]
+    camera: CameraConfig
+    reward: RewardConfig
+    release: ReleaseConfig
+    episodes: EpisodesConfig
+    encoder: EncoderConfig
+    features: FeaturesConfig
+    policy: PolicyConfig
+    train: TrainConfig
+    evaluate: EvaluateConfig
+    register_: RegisterConfig = Field(alias="register")
+
+
+def validate(values: object, where: str | Path) -> Params:
+    """Checks parsed parameters; UserError names the first key that is wrong."""
+    try:
+        return Params.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"])) or "the whole file"
+        more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+        raise UserError(
+            f"key {key}: {first['msg']}{more}", where, "see `llarp params` for keys, units and ranges"
+        ) from None
+
+
+def load_params(path: str | Path = "params.yaml") -> Params:
+    """Reads and checks a parameter file; UserError when it is missing, no YAML, or wrong."""
+    import yaml
+
+    try:
+        values = yaml.safe_load(Path(path).read_text())
+    except OSError as error:
+        raise UserError(f"cannot be read ({error.strerror})", path, "run in the project's folder") from error
+    except yaml.YAMLError as error:
+        raise UserError(f"is no YAML: {error}", path, "mend the line named") from error
+    return validate(values, path)

@@ -1,0 +1,1 @@
+"""How good it is: episode runner, intervals, report and films."""

@@ -1,0 +1,1 @@
+"""How it improves: demonstrations, behaviour cloning, the trainer and its checkpoints."""

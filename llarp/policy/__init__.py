@@ -1,0 +1,1 @@
+"""Who decides: frozen backbones, trained adapters, the LLaRP policy and the baselines."""

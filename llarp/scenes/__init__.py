@@ -1,0 +1,1 @@
+"""Where things stand: the catalogue of names, layouts and standing points."""

@@ -1,0 +1,1 @@
+"""Where it happens: the simulator interface, the embedded MuJoCo simulator and the gymnasium environment."""

@@ -1,0 +1,1 @@
+"""What is asked: skills, predicates, goals, instructions, episodes, splits and the expert."""

@@ -1,0 +1,55 @@
+"""A typed episode: the same whether generated here or imported from the release."""
+
+from dataclasses import dataclass
+
+from llarp.tasks.goals import Goal, Predicate
+from llarp.tasks.skills import Skill
+
+HORIZON = 32
+"""Most steps of an episode (arXiv 2310.17722, section 4)."""
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectInstance:
+    """One object and where it lies at the start."""
+
+    name: str
+    """Unique within the episode: the asset, a colon and a number, as in `013_apple:0`."""
+    category: str
+    asset: str
+    variant: int
+    """Chooses colour and size within what the category allows; see `llarp.sim.looks`."""
+    receptacle: str
+    position: tuple[float, float, float]
+    """Metres, z up: where the object rests."""
+    quaternion: tuple[float, float, float, float]
+    """Orientation (w, x, y, z)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Episode:
+    """One instruction in one furnished apartment."""
+
+    episode_id: str
+    """Unique within a data set."""
+    split: str
+    """A key of `llarp.tasks.splits.SPLITS`."""
+    family: str
+    """Kind of task, as in `move_from_to`."""
+    template: str
+    """Which wording the instruction was made from."""
+    instruction: str
+    layout: str
+    """Name of a layout that `llarp.scenes.layouts.layout` finds."""
+    objects: tuple[ObjectInstance, ...]
+    start: tuple[Predicate, ...]
+    """What differs from the default start (hand empty, everything closed), as in `opened_fridge(fridge_handle)`."""
+    goal: Goal
+    subgoals: tuple[Goal, ...]
+    """Milestones that are false at the start; progress is the fraction reached so far, in any order."""
+    plan: tuple[Skill, ...]
+    """The expert's plan, knowing where everything is; proved to reach the goal."""
+    demonstration: tuple[Skill, ...]
+    """What the expert does when it must look for what the instruction does not locate; this is what is cloned."""
+    recorded: tuple[tuple[Predicate, ...], ...] = ()
+    """Released episodes only: every atom that the real simulator held true after each step of a solver's plan."""

@@ -1,0 +1,43 @@
+"""The 70 discrete actions: each a parameterised skill (arXiv 2310.17722, section 4)."""
+
+from dataclasses import dataclass
+
+from llarp.scenes.catalog import CATEGORIES, HANDLES, NAV_TARGETS, RECEPTACLES
+
+
+@dataclass(frozen=True)
+class Skill:
+    """One action; `str(skill)` and `parse` are inverses."""
+
+    verb: str
+    """nav, pick, place, open_fridge, close_fridge, open_cab or close_cab."""
+    target: str | None = None
+    """A navigation target, category, receptacle or drawer handle; None for the fridge's two skills."""
+
+    def __str__(self) -> str:
+        return f"{self.verb}({self.target or ''})"
+
+
+DRAWER_HANDLES: tuple[str, ...] = tuple(entry.id for entry in HANDLES if entry.id != "fridge_handle")
+
+SKILLS: tuple[Skill, ...] = (
+    *(Skill("nav", target) for target in NAV_TARGETS),
+    *(Skill("pick", entry.id) for entry in CATEGORIES),
+    *(Skill("place", entry.id) for entry in RECEPTACLES),
+    Skill("open_fridge"),
+    Skill("close_fridge"),
+    *(Skill("open_cab", handle) for handle in DRAWER_HANDLES),
+    *(Skill("close_cab", handle) for handle in DRAWER_HANDLES),
+)
+"""The action space: an action is an index into this tuple."""
+
+INDEX: dict[Skill, int] = {skill: index for index, skill in enumerate(SKILLS)}
+_BY_TEXT: dict[str, Skill] = {str(skill): skill for skill in SKILLS}
+
+
+def parse(text: str) -> Skill:
+    """The skill that prints as `text`; ValueError when there is none."""
+    try:
+        return _BY_TEXT[text]
+    except KeyError:
+        raise ValueError(f"no skill prints as {text!r}") from None

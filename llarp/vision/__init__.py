@@ -1,0 +1,1 @@
+"""What is seen: frozen visual encoders, masked-autoencoder training and the feature store."""

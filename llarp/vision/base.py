@@ -1,0 +1,33 @@
+"""Interfaces of what is seen: a frozen encoder, and a store of its features."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import numpy as np
+
+
+class Encoder(ABC):
+    """A frozen image encoder: N images to N x P tokens of D numbers."""
+
+    identity: str
+    """Digest of weights, preprocessing and output; features of different identities are never mixed."""
+    num_tokens: int
+    """P: visual tokens per image (1 for a class token or a mean)."""
+    dim: int
+    """D: width of a token."""
+
+    @abstractmethod
+    def encode(self, images: np.ndarray) -> np.ndarray:
+        """float32[N, P, D] features of uint8[N, H, W, 3] images."""
+
+
+class FeatureStore(ABC):
+    """Features of views that were encoded before, by key."""
+
+    @abstractmethod
+    def get(self, keys: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:
+        """(float16[N, P, D] features, bool[N] found); rows that were not found are zero."""
+
+    @abstractmethod
+    def add(self, keys: Sequence[bytes], features: np.ndarray) -> None:
+        """Stores features [N, P, D]: all of them or none."""
