@@ -1,0 +1,103 @@
+"""Features by key, in memory: the index that every store shares, and a store without files."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from llarp.vision.base import FeatureStore
+
+KEY_BYTES = 16
+
+
+def as_keys(keys: Sequence[bytes]) -> np.ndarray:
+    """V16[N]: keys as one array that compares bytewise; ValueError when a key is not 16 bytes long."""
+    if any(len(key) != KEY_BYTES for key in keys):
+        raise ValueError(f"a view key has {KEY_BYTES} bytes")
+    return np.frombuffer(b"".join(keys), f"V{KEY_BYTES}")
+
+
+def first_occurrences(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(int64[U] places where each distinct key of V16[N] first occurs, ascending; int64[N] its number in 0..U-1)."""
+    _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    number = np.empty_like(order)
+    number[order] = np.arange(len(order))
+    return first[order], number[inverse]
+
+
+def as_float16(features: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
+    """float16[N, P, D]; ValueError when the shape differs or a number does not fit."""
+    if features.shape != shape:
+        raise ValueError(f"features have shape {features.shape}, not {shape}")
+    with np.errstate(over="ignore"):
+        halves = features.astype(np.float16)
+    if not np.isfinite(halves).all():
+        raise ValueError("features hold numbers that are not finite in float16")
+    return halves
+
+
+class KeyIndex:
+    """Row numbers by key, kept sorted, so that N look-ups are one binary search of N keys."""
+
+    def __init__(self) -> None:
+        self._keys = np.empty(0, f"V{KEY_BYTES}")
+        self._rows = np.empty(0, np.int64)
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def find(self, keys: np.ndarray) -> np.ndarray:
+        """int64[N] row of each key of V16[N]; -1 where there is none."""
+        if not len(self):
+            return np.full(len(keys), -1, np.int64)
+        places = np.minimum(np.searchsorted(self._keys, keys), len(self) - 1)
+        return np.where(self._keys[places] == keys, self._rows[places], -1)
+
+    def append(self, keys: np.ndarray) -> None:
+        """Numbers distinct new keys V16[N] onwards from the last row."""
+        order = np.argsort(keys)
+        places = np.searchsorted(self._keys, keys[order])
+        self._rows = np.insert(self._rows, places, len(self) + order)
+        self._keys = np.insert(self._keys, places, keys[order])
+
+
+class MemoryStore(FeatureStore):
+    """Features of views, float16, kept in memory only."""
+
+    def __init__(self, num_tokens: int, dim: int) -> None:
+        """P tokens of D numbers per view."""
+        self.num_tokens, self.dim = num_tokens, dim
+        self._index = KeyIndex()
+        self._keys: list[np.ndarray] = []
+        self._features = np.empty((0, num_tokens, dim), np.float16)
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+    def get(self, keys: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:
+        """See `FeatureStore.get`."""
+        rows = self._index.find(as_keys(keys))
+        found = rows >= 0
+        features = np.zeros((len(rows), self.num_tokens, self.dim), np.float16)
+        features[found] = self._features[rows[found]]
+        return features, found
+
+    def add(self, keys: Sequence[bytes], features: np.ndarray) -> None:
+        """See `FeatureStore.add`. Keys already stored keep their features; ValueError on a wrong shape."""
+        array, rows = as_keys(keys), as_float16(features, (len(keys), self.num_tokens, self.dim))
+        first, _ = first_occurrences(array)
+        first = first[self._index.find(array[first]) < 0]
+        new_keys, new = array[first], rows[first]
+        count, total = len(self), len(self) + len(new_keys)
+        if total > len(self._features):  # grow by doubling, so that many small additions stay cheap
+            grown = np.empty((max(total, 2 * count), self.num_tokens, self.dim), np.float16)
+            grown[:count] = self._features[:count]
+            self._features = grown
+        self._features[count:total] = new
+        self._index.append(new_keys)
+        self._keys.append(new_keys)
+
+    def contents(self) -> tuple[np.ndarray, np.ndarray]:
+        """(V16[N] keys, float16[N, P, D] features), in the order in which they were added."""
+        keys = np.concatenate(self._keys) if self._keys else np.empty(0, f"V{KEY_BYTES}")
+        return keys, self._features[: len(self)]
