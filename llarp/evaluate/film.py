@@ -3,6 +3,7 @@
 Nothing is recorded while evaluating: an episode and its actions give the same views again.
 """
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from llarp.evaluate.rows import Row, source
 from llarp.files import file_aside
 from llarp.scenes import catalog
 from llarp.sim.base import Simulator
@@ -45,6 +47,19 @@ class Film:
     """None when nobody knows the goal."""
 
 
+@dataclass(frozen=True)
+class Strip:
+    """A film strip that was written to a file, and what it shows."""
+
+    path: Path
+    split: str
+    source: str
+    """generated or released."""
+    episode_id: str
+    instruction: str
+    success: bool
+
+
 def words(skill: Skill) -> str:
     """A skill as one would say it."""
     if skill.verb == "nav":
@@ -67,6 +82,35 @@ def record(simulator: Simulator, episode: Episode, actions: Iterable[str], succe
         skill, image = parse(text), simulator.render()
         shots.append(Shot(image, skill, simulator.apply(skill)))
     return Film(episode.instruction, (*shots, Shot(simulator.render(), None)), success)
+
+
+def write_strips(
+    rows: Iterable[Row], episodes: Iterable[Episode], simulator: Simulator, per_split: int, folder: Path
+) -> list[Strip]:
+    """Films one policy's first successes and first failures of every split.
+
+    Args:
+        rows: results of that policy, in any order of splits.
+        episodes: at least those of the rows.
+        simulator: plays them again.
+        per_split: at most this many successes, and as many failures, of each split and source.
+        folder: where the PNG files go.
+
+    """
+    by_id = {(source(episode), episode.episode_id): episode for episode in episodes}
+    taken: Counter[tuple[str, str, bool]] = Counter()
+    strips = []
+    for row in rows:
+        kind = (row["source"], row["split"], row["success"])
+        if taken[kind] == per_split:
+            continue
+        taken[kind] += 1
+        episode = by_id[row["source"], row["episode_id"]]
+        verdict = "success" if row["success"] else "failure"
+        path = folder / f"{row['source']}-{row['split']}-{verdict}-{taken[kind]}.png"
+        write_strip(record(simulator, episode, row["actions"], row["success"]), path)
+        strips.append(Strip(path, row["split"], row["source"], row["episode_id"], row["instruction"], row["success"]))
+    return strips
 
 
 def write_strip(film: Film, path: str | Path) -> None:

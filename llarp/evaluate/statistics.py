@@ -1,9 +1,9 @@
 """Success rates and what they are worth: Wilson intervals per split, and an interval for the paper's Total.
 
 The Total is the unweighted mean of nine splits' success rates. Its interval is that of Zou, Huang and Zhang (2009, "A
-note on confidence interval estimation for a linear function of binomial proportions"): with w = 1/9, rates p and Wilson
-limits l and u of each split, it runs from `T - sqrt(sum((w (p - l))^2))` to `T + sqrt(sum((w (u - p))^2))`. It equals the
-Wilson interval for a single split and, unlike the normal one, keeps a width when every rate is 0 or 1.
+note on confidence interval estimation for a linear function of binomial proportions"): with w = 1/9, rates p and
+Wilson limits l and u of each split, it runs from `T - sqrt(sum((w (p - l))^2))` to `T + sqrt(sum((w (u - p))^2))`. It
+equals the Wilson interval for a single split and, unlike the normal one, keeps a width when every rate is 0 or 1.
 """
 
 import json

@@ -1,0 +1,255 @@
+"""Runs policies through episodes, many side by side, and tells how each episode went.
+
+The episodes of one batch are fixed by their order and by `batch_size` alone, never by which process happens to be free.
+So the rows do not depend on the number of workers; they depend on the batch size only as far as a batched matrix
+product rounds differently from a single one.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from llarp.config import CameraConfig, RewardConfig
+from llarp.errors import UserError
+from llarp.evaluate.rows import Row, source
+from llarp.policy.base import Policy
+from llarp.sim.rewards import Progress
+from llarp.tasks.episode import HORIZON, Episode
+from llarp.tasks.skills import SKILLS, Skill
+from llarp.tasks.world import World
+from llarp.vision.views import ViewFeatures
+
+POLICIES = ("policy", "blind", "random", "expert")
+"""Who can be evaluated: the trained policy, the same with its features zeroed, chance, and the expert's plan."""
+
+
+@dataclass
+class _Run:
+    """One episode under way."""
+
+    episode: Episode
+    world: World
+    progress: Progress
+    actions: list[str] = field(default_factory=list)
+    invalid_actions: int = 0
+    reward: float = 0.0
+
+    def step(self, skill: Skill) -> bool:
+        """Carries out one skill; returns whether the episode goes on."""
+        valid = self.world.apply(skill)
+        self.reward += self.progress.step(valid)
+        self.actions.append(str(skill))
+        self.invalid_actions += not valid
+        return not self.progress.success
+
+    def row(self, policy: str) -> Row:
+        episode = self.episode
+        return Row(
+            policy=policy, source=source(episode), split=episode.split, family=episode.family,
+            template=episode.template, episode_id=episode.episode_id, layout=episode.layout,
+            instruction=episode.instruction, success=self.progress.success, progress=self.progress.fraction,
+            invalid_actions=self.invalid_actions, steps=len(self.actions), reward=self.reward, actions=self.actions,
+        )  # fmt: skip
+
+
+def evaluate(
+    policy: Policy,
+    name: str,
+    episodes: Sequence[Episode],
+    views: ViewFeatures | None,
+    camera: CameraConfig,
+    reward: RewardConfig,
+    batch_size: int,
+    on_progress: Callable[[int], None] = lambda finished: None,
+) -> list[Row]:
+    """Runs every episode until its goal holds or the horizon is reached.
+
+    Args:
+        policy: who decides.
+        name: the policy's name in the rows.
+        episodes: any mixture of splits and layouts.
+        views: features of what is seen; may be None when `policy.uses_images` is False, and then nothing is drawn.
+        camera: the head camera.
+        reward: what a step is worth.
+        batch_size: episodes side by side.
+        on_progress: called with the number of episodes that a batch has finished.
+
+    Returns:
+        One row per episode, in the order of `episodes`.
+
+    """
+    rows: list[Row] = []
+    worlds = [_world(policy, camera) for _ in range(min(batch_size, len(episodes)))]
+    for first in range(0, len(episodes), batch_size):
+        batch = episodes[first : first + batch_size]
+        rows += [run.row(name) for run in _run_batch(policy, batch, worlds, views, reward)]
+        on_progress(len(batch))
+    return rows
+
+
+def _world(policy: Policy, camera: CameraConfig) -> World:
+    """A world that can be seen only if the policy looks."""
+    if policy.uses_images:
+        from llarp.sim.embedded import EmbeddedSimulator
+
+        return EmbeddedSimulator(camera)
+    from llarp.sim.rules import RuleWorld
+
+    return RuleWorld()
+
+
+def _run_batch(
+    policy: Policy,
+    episodes: Sequence[Episode],
+    worlds: Sequence[World],
+    views: ViewFeatures | None,
+    reward: RewardConfig,
+) -> list[_Run]:
+    runs = []
+    for episode, world in zip(episodes, worlds, strict=False):  # the last batch may be smaller
+        world.reset(episode)
+        runs.append(_Run(episode, world, Progress(world, reward)))
+    state = policy.start(episodes)
+    running_B = np.ones(len(runs), bool)
+    features_BPD: np.ndarray | None = None
+    for _ in range(HORIZON):
+        slots = np.flatnonzero(running_B)
+        if policy.uses_images:
+            # Only running episodes are looked up, drawn and encoded; the others keep a feature that nobody reads.
+            assert views is not None, "a policy that looks needs views"
+            seen_KPD = views.features([runs[slot].world for slot in slots])
+            if features_BPD is None:
+                features_BPD = seen_KPD.copy()
+            features_BPD[slots] = seen_KPD
+        actions_B, state = policy.act(features_BPD, state, running_B)
+        for slot in slots:
+            running_B[slot] = runs[slot].step(SKILLS[actions_B[slot]])
+        if not running_B.any():
+            break
+    return runs
+
+
+@dataclass(frozen=True)
+class Setup:
+    """All that a process needs to evaluate by itself: it loads weights and features from their folders."""
+
+    camera: CameraConfig
+    reward: RewardConfig
+    seed: int
+    """Of the random policy."""
+    batch_size: int
+    policy: Path | None = None
+    """Folder of the trained policy; needed for `policy` and `blind`."""
+    encoder: Path | None = None
+    """Folder of the visual encoder; needed for `policy`."""
+    features: Path | None = None
+    """Folder of the feature store, read only; None when every view is to be encoded anew."""
+
+    def load(self, name: str) -> tuple[Policy, ViewFeatures | None]:
+        """The policy of that name and its eyes, if it has any; UserError when its folder is missing or wrong."""
+        from llarp.policy.baselines import Blind, PlanPolicy, RandomPolicy
+
+        if name == "random":
+            return RandomPolicy(self.seed), None
+        if name == "expert":
+            return PlanPolicy(), None
+        if self.policy is None or name not in POLICIES:
+            raise UserError(f"cannot evaluate {name!r}", "evaluate", f"give a policy folder and one of {POLICIES}")
+        from llarp.policy.llarp import LLaRPPolicy
+
+        policy = LLaRPPolicy.load(self.policy)
+        return (policy, self.load_views()) if name == "policy" else (Blind(policy), None)
+
+    def load_views(self) -> ViewFeatures:
+        """Eyes: stored features where there are any, the encoder for the rest, which is kept in memory."""
+        from llarp.vision.encoder import load_encoder
+        from llarp.vision.memory import MemoryStore
+        from llarp.vision.store import ShardStore
+
+        if self.encoder is None:
+            raise UserError("a policy that looks needs an encoder", "evaluate", "give the encoder's folder")
+        encoder = load_encoder(self.encoder)
+        seen = MemoryStore(encoder.num_tokens, encoder.dim)
+        if self.features is None:
+            return ViewFeatures(encoder, seen, None)
+        return ViewFeatures(encoder, ShardStore.open(self.features, encoder), seen)
+
+
+def evaluate_all(
+    names: Sequence[str],
+    episodes: Sequence[Episode],
+    setup: Setup,
+    workers: int = 1,
+    on_progress: Callable[[int], None] = lambda finished: None,
+) -> list[Row]:
+    """Evaluates several policies on the same episodes, spread over processes.
+
+    Args:
+        names: of `POLICIES`.
+        episodes: any mixture of splits.
+        setup: folders and settings.
+        workers: processes; with 1 everything happens in this one.
+        on_progress: called with the number of episodes just finished.
+
+    Returns:
+        Rows by policy, then by episode, in the orders given, whatever the number of workers.
+
+    """
+    size = setup.batch_size
+    jobs = [(name, episodes[first : first + size]) for name in names for first in range(0, len(episodes), size)]
+    workers = min(workers, len(jobs))
+    rows: list[Row] = []
+    if workers <= 1:
+        process = _Process(setup)
+        for job in jobs:
+            rows += process.run(job)
+            on_progress(len(job[1]))
+        return rows
+    import multiprocessing
+    from concurrent.futures import ProcessPoolExecutor
+
+    context = multiprocessing.get_context("spawn")  # threads of torch and MuJoCo do not survive a fork
+    with ProcessPoolExecutor(workers, context, _begin, (setup,)) as pool:
+        try:
+            for job, part in zip(jobs, pool.map(_run_job, jobs), strict=True):
+                rows += part
+                on_progress(len(job[1]))
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return rows
+
+
+class _Process:
+    """What one process keeps between its jobs."""
+
+    def __init__(self, setup: Setup) -> None:
+        self.setup = setup
+        self._loaded: dict[str, tuple[Policy, ViewFeatures | None]] = {}
+
+    def run(self, job: tuple[str, Sequence[Episode]]) -> list[Row]:
+        name, episodes = job
+        if name not in self._loaded:
+            self._loaded[name] = self.setup.load(name)
+        policy, views = self._loaded[name]
+        setup = self.setup
+        return evaluate(policy, name, episodes, views, setup.camera, setup.reward, setup.batch_size)
+
+
+_process: _Process | None = None
+
+
+def _begin(setup: Setup) -> None:
+    """Prepares a worker process: one thread, for processes are what the machine is shared among."""
+    global _process
+    import torch
+
+    torch.set_num_threads(1)
+    _process = _Process(setup)
+
+
+def _run_job(job: tuple[str, Sequence[Episode]]) -> list[Row]:
+    assert _process is not None
+    return _process.run(job)
