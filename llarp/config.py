@@ -91,6 +91,7 @@ class TrainConfig(Section):
     label_smoothing: float = Field(ge=0, lt=1, description="of the cross-entropy on actions")
     checkpoint_every: int = Field(ge=1, description="optimiser steps between checkpoints")
     keep_checkpoints: int = Field(ge=1, description="checkpoints kept")
+    prefix_cache_gib: float = Field(ge=0, description="memory per process in which read instructions are kept")
     log_every: int = Field(ge=1, description="optimiser steps between logged metrics")
 
 

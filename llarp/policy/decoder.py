@@ -1,0 +1,82 @@
+"""Any causal decoder of the Hugging Face hub as a backbone, by name and revision or from a local folder."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from llarp.config import PolicyConfig
+from llarp.errors import UserError
+from llarp.files import sha256
+from llarp.policy.backbone import Identity, check_sha256
+from llarp.policy.transformer import TransformerBackbone, check_positions, quiet
+from llarp.tasks.episode import HORIZON
+
+_FILES = ["*.json", "*.safetensors", "*.model", "*.txt"]
+"""What is fetched from the hub: weights as safetensors only, tokenizer, configuration; never code or pickles."""
+
+
+def load(config: PolicyConfig) -> TransformerBackbone:
+    """Reads the frozen decoder in its own dtype; UserError when it is missing, has other weights, or does not fit."""
+    from transformers import AutoModel, AutoTokenizer
+
+    folder = _folder(config)
+    digest = weights_sha256(folder)
+    check_sha256(digest, config, folder)
+    with quiet():
+        try:
+            model = AutoModel.from_pretrained(
+                folder, dtype="auto", use_safetensors=True, local_files_only=True, trust_remote_code=False
+            )
+            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        except (OSError, ValueError, KeyError, ImportError) as error:
+            raise UserError(
+                f"backbone cannot be loaded: {error}",
+                folder,
+                "give a decoder that transformers knows, with its tokenizer",
+            ) from error
+    text = model.config.get_text_config()
+    where = f"backbone {config.backbone}"
+    kinds = set(getattr(text, "layer_types", None) or ["full_attention"])
+    if text.is_encoder_decoder or not kinds <= {"full_attention", "sliding_attention"}:
+        raise UserError(f"{where}: not a decoder with plain attention in every layer", folder, "choose another model")
+    positions = getattr(text, "max_position_embeddings", None) or 2**31
+    window = getattr(text, "sliding_window", None) or positions
+    check_positions(min(positions, window), config.max_instruction_tokens, HORIZON, where)
+    identity = Identity(config.backbone, config.revision, digest)
+    backbone = TransformerBackbone(model, tokenizer, identity, config.max_instruction_tokens, bidirectional=False)
+    if not backbone.prefix([[0]]).layers:
+        raise UserError(f"{where}: keeps no keys and values, so it is no decoder", folder, "choose another model")
+    return backbone
+
+
+def weights_sha256(folder: Path) -> str:
+    """Digest of a model's safetensors: of the one file, or of the digests of all shards in the order of their names."""
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        raise UserError("no *.safetensors here", folder, "save the model with save_pretrained(folder)")
+    digests = [sha256(file) for file in files]
+    return digests[0] if len(digests) == 1 else hashlib.sha256("\n".join(digests).encode()).hexdigest()
+
+
+def _folder(config: PolicyConfig) -> Path:
+    """The local folder itself, or the hub's snapshot in the local cache, fetched when it is not there yet."""
+    local = Path(config.backbone)
+    if local.is_dir():
+        return local
+    if config.revision is None:
+        raise UserError(
+            f"no folder {config.backbone!r}, and a model of the hub needs a pinned revision",
+            "policy.revision",
+            "give the hub's commit hash, or the path of a local model",
+        )
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(config.backbone, revision=config.revision, allow_patterns=_FILES))
+    except (OSError, ValueError) as error:  # network, unknown name, gated, malformed name
+        raise UserError(
+            f"cannot be fetched: {error}",
+            f"backbone {config.backbone} at revision {config.revision}",
+            "check name, revision and network, or give the path of a local model",
+        ) from error

@@ -1,0 +1,197 @@
+"""LLaRP: a frozen language model between an observation adapter and an action adapter (arXiv 2310.17722, section 3).
+
+Sequence: the instruction's tokens, then one token per frame; the hidden state at a frame's token gives that step's
+action and value. Shapes: B episodes, T frames, P x D visual tokens of a frame, A actions.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from llarp.config import PolicyConfig
+from llarp.errors import UserError
+from llarp.files import folder_aside
+from llarp.policy.adapters import Adapters
+from llarp.policy.backbone import Backbone, Memory, Prefixes, load_backbone
+from llarp.policy.base import Policy, Task
+from llarp.policy.baselines import episode_rng
+from llarp.tasks.skills import SKILLS
+
+FORMAT = 1
+"""Version of the saved folder."""
+
+
+@dataclass(frozen=True)
+class Trajectories:
+    """B episodes side by side; episodes shorter than T are padded at the end, which no earlier frame can see."""
+
+    instructions: Sequence[str]
+    features_BTPD: np.ndarray
+    """float16 or float32 [B, T, P, D]."""
+
+
+@dataclass
+class State:
+    """B running episodes."""
+
+    memory: Memory
+    rngs: list[np.random.Generator] | None
+    """One per episode when actions are sampled."""
+
+
+class LLaRPPolicy(Policy):
+    """Adapters on a frozen backbone."""
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        config: PolicyConfig,
+        token_shape: tuple[int, int],
+        sampling_seed: int | None = None,
+        prefix_bytes: int = 0,
+    ) -> None:
+        """Args:
+        backbone: as `config` names it.
+        config: shape of the policy.
+        token_shape: (P, D) of the features.
+        sampling_seed: None takes the most probable action; a seed samples, the same whatever shares the batch.
+        prefix_bytes: memory in which read instructions are kept for later batches.
+        """
+        self.backbone, self.config, self.token_shape = backbone, config, token_shape
+        self.sampling_seed = sampling_seed
+        self.prefixes = Prefixes(backbone, prefix_bytes)
+        self.adapters = Adapters(token_shape, config.hidden, backbone.width, len(SKILLS), backbone.embedding_rms)
+
+    def to(self, device: torch.device | str) -> LLaRPPolicy:
+        """Moves backbone and adapters."""
+        self.backbone.to(device)
+        self.adapters.to(device)
+        return self
+
+    def start(self, tasks: Sequence[Task]) -> State:
+        """Reads the instructions; UserError when one is longer than the limit."""
+        rngs = None
+        if self.sampling_seed is not None:
+            rngs = [episode_rng(self.sampling_seed, task) for task in tasks]
+        return State(self.prefixes([task.instruction for task in tasks]), rngs)
+
+    @torch.no_grad()
+    def act(self, features_BPD: np.ndarray | None, state: State, running_B: np.ndarray) -> tuple[np.ndarray, State]:
+        """One action per episode; also for those that have ended, where it is ignored."""
+        if features_BPD is None:
+            raise ValueError("LLaRP needs the features of the images")
+        self._check(features_BPD.shape[1:])
+        token_BD = self.adapters.observation(self._tensor(features_BPD))
+        hidden_BD, memory = self.backbone.step(token_BD, state.memory)
+        logits_BA, _ = self.adapters.action(hidden_BD)
+        return _choose(logits_BA, state.rngs), State(memory, state.rngs)
+
+    def evaluate(self, trajectories: Trajectories) -> tuple[torch.Tensor, torch.Tensor]:
+        """(logits [B, T, A], values [B, T]) with gradients to the adapters; equals stepping through the frames."""
+        self._check(trajectories.features_BTPD.shape[2:])
+        token_BTD = self.adapters.observation(self._tensor(trajectories.features_BTPD))
+        hidden_BTD = self.backbone.sequence(token_BTD, self.prefixes(trajectories.instructions))
+        logits_BTA, values_BT = self.adapters.action(hidden_BTD)
+        return logits_BTA, values_BT
+
+    def save(self, folder: Path) -> None:
+        """Writes adapters.safetensors and policy.json, whole or not at all; the backbone is never saved."""
+        with folder_aside(folder) as aside:
+            self.write(aside)
+
+    def write(self, folder: Path) -> None:
+        """Writes the two files into an existing folder."""
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.adapters.state_dict().items()}
+        save_file(tensors, folder / "adapters.safetensors")
+        meta = {
+            "format": FORMAT,
+            "policy": self.config.model_dump(),
+            "backbone": asdict(self.backbone.identity),
+            "token_shape": list(self.token_shape),
+            "num_actions": len(SKILLS),
+        }
+        (folder / "policy.json").write_text(json.dumps(meta, indent=2) + "\n")
+
+    @classmethod
+    def load(cls, folder: Path, backbone: Backbone | None = None, sampling_seed: int | None = None) -> LLaRPPolicy:
+        """Reads a saved policy.
+
+        Args:
+            folder: written by `save`.
+            backbone: None loads the one that policy.json names.
+            sampling_seed: as in the constructor.
+
+        Raises:
+            UserError: a file is missing or damaged, or the backbone has other weights than the trained one.
+
+        """
+        meta = _read_meta(folder / "policy.json")
+        backbone = backbone or load_backbone(meta["policy"])
+        if backbone.identity.sha256 != meta["backbone"]["sha256"]:
+            raise UserError(
+                f"adapters were trained on weights {meta['backbone']['sha256']} of {meta['backbone']['name']}, "
+                f"but this backbone has {backbone.identity.sha256}",
+                folder / "policy.json",
+                "use the backbone it was trained on, or train anew",
+            )
+        policy = cls(backbone, meta["policy"], meta["token_shape"], sampling_seed)
+        policy.load_adapters(folder / "adapters.safetensors")
+        return policy
+
+    def load_adapters(self, path: Path) -> None:
+        """Takes over saved adapters; UserError when the file is missing, damaged or of another shape."""
+        try:
+            self.adapters.load_state_dict(load_file(path))
+        except (OSError, SafetensorError, RuntimeError) as error:
+            raise UserError(f"no adapters of this policy: {error}", path, "train anew or restore the file") from error
+
+    def _check(self, shape: tuple[int, ...]) -> None:
+        if tuple(shape) != self.token_shape:
+            raise UserError(
+                f"features of shape {tuple(shape)}, but the adapters were made for {self.token_shape}",
+                "policy",
+                "use the encoder that the policy was trained with, or train anew",
+            )
+
+    def _tensor(self, array: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(array).to(self.adapters.observation.mean_D.device)
+
+
+def _choose(logits_BA: torch.Tensor, rngs: list[np.random.Generator] | None) -> np.ndarray:
+    """int64[B]: the most probable action, or one drawn by each episode's own generator."""
+    if rngs is None:
+        return logits_BA.argmax(1).cpu().numpy()
+    cumulative_BA = logits_BA.double().softmax(1).cumsum(1).cpu().numpy()
+    draws = zip(cumulative_BA, rngs, strict=True)
+    return np.array([np.searchsorted(row_A, rng.random() * row_A[-1], side="right") for row_A, rng in draws], np.int64)
+
+
+def _read_meta(path: Path) -> dict[str, Any]:
+    """policy.json with `policy` and `token_shape` typed."""
+    try:
+        meta = json.loads(path.read_text())
+        if meta["format"] != FORMAT or meta["num_actions"] != len(SKILLS):
+            raise UserError(
+                f"format {meta['format']} with {meta['num_actions']} actions, not {FORMAT} with {len(SKILLS)}",
+                path,
+                "train anew with this version",
+            )
+        tokens, dim = meta["token_shape"]
+        str(meta["backbone"]["name"]), str(meta["backbone"]["sha256"])
+        return meta | {"policy": PolicyConfig.model_validate(meta["policy"]), "token_shape": (int(tokens), int(dim))}
+    except OSError as error:
+        raise UserError(
+            f"cannot be read ({error.strerror})", path, "give a folder that training has written"
+        ) from error
+    except (ValueError, KeyError, TypeError, ValidationError) as error:
+        raise UserError(f"no saved policy: {error!r}", path, "train anew or restore the file") from error
