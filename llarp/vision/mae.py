@@ -1,0 +1,154 @@
+"""A tiny ViT trained on the simulator's own frames as a masked autoencoder (He et al., arXiv 2111.06377).
+
+Deviations: tiny (see `params.yaml`), a decoder as wide as the encoder, no augmentation (the images of a simulator have
+their meaning in place and size), and a few epochs of AdamW with cosine decay instead of hundreds.
+"""
+
+import math
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from llarp.config import EncoderConfig
+from llarp.errors import UserError
+from llarp.progress import Progress
+from llarp.vision.encoder import Preprocessing, ViTEncoder
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import ViTMAEForPreTraining, ViTModel
+
+WARMUP = 0.05
+"""Share of the steps during which the learning rate rises."""
+WEIGHT_DECAY = 0.05
+DECODER_DEPTH = 1
+MLP_RATIO = 2
+"""Width of the feed-forward layers over the encoder's: half of the usual, as the model must be fast on a CPU."""
+NORM_PIX_LOSS = False
+"""Whether each patch is reconstructed relative to its own mean and deviation."""
+
+
+def train_mae(
+    frames: np.ndarray,
+    config: EncoderConfig,
+    seed: int,
+    out: str | os.PathLike[str],
+    on_metrics: Callable[[int, dict[str, float]], None] = lambda step, metrics: None,
+) -> ViTEncoder:
+    """Trains the autoencoder and writes its encoder to a folder for `load_encoder`.
+
+    Args:
+        frames: uint8[N, H, W, 3] images; square, their edge a multiple of the patch.
+        config: sizes and schedule.
+        seed: of the weights, the order of the frames and the masks.
+        out: folder that is written, whole or not at all.
+        on_metrics: called after every step with the step and its figures.
+
+    Raises:
+        UserError: the frames are not square, or their edge is no multiple of the patch.
+
+    """
+    import torch
+
+    _check(frames, config)
+    preprocessing = _preprocessing(frames)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = _model(config, edge=frames.shape[1]).train()
+        batches = _batches(len(frames), config, generator)
+        weights = [weight for weight in model.parameters() if weight.requires_grad]
+        optimizer = torch.optim.AdamW(weights, lr=config.lr, weight_decay=WEIGHT_DECAY, betas=(0.9, 0.95))
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, len(batches)))
+        with Progress("masked autoencoder", len(batches), "step") as progress:
+            for step, batch in enumerate(batches, start=1):
+                pixels = preprocessing.prepare(frames[batch])
+                noise = torch.rand(len(batch), model.decoder.decoder_pos_embed.shape[1] - 1, generator=generator)
+                loss = model(pixels, noise=noise).loss
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                figures = {"loss/reconstruction": loss.item(), "lr": float(schedule.get_last_lr()[0])}
+                schedule.step()
+                on_metrics(step, figures)
+                progress.update(loss=figures["loss/reconstruction"])
+        encoder = ViTEncoder(_plain_vit(model), preprocessing, config.output)
+    encoder.save(out)
+    return encoder
+
+
+def _check(frames: np.ndarray, config: EncoderConfig) -> None:
+    height, width = frames.shape[1:3]
+    if height != width or height % config.patch:
+        raise UserError(
+            f"images of {width} x {height} pixels are not a square of patches of {config.patch}",
+            "encoder.patch",
+            "make camera.width equal camera.height and a multiple of it",
+        )
+    if config.dim % config.heads or config.dim % 4:
+        raise UserError(f"{config.dim} is no multiple of 4 and of {config.heads} heads", "encoder.dim", "change one")
+    if config.batch_size > len(frames):
+        raise UserError(f"{config.batch_size} exceeds the {len(frames)} frames", "encoder.batch_size", "lower it")
+
+
+def _preprocessing(frames: np.ndarray) -> Preprocessing:
+    """Pixels scaled to mean 0 and deviation 1 per channel of the training frames; no resizing."""
+    pixels = frames[:: max(1, len(frames) // 500)].reshape(-1, 3) / 255.0
+    mean, std = (tuple(np.round(values, 4).tolist()) for values in (pixels.mean(0), pixels.std(0).clip(0.01)))
+    size = {"height": frames.shape[1], "width": frames.shape[2]}
+    return Preprocessing(do_resize=True, size=size, image_mean=mean, image_std=std)
+
+
+def _batches(num_frames: int, config: EncoderConfig, generator: "torch.Generator") -> list[np.ndarray]:
+    """Indices of the frames of every step: each epoch in another order, a last incomplete batch left out."""
+    import torch
+
+    per_epoch = num_frames // config.batch_size
+    orders = [torch.randperm(num_frames, generator=generator).numpy() for _ in range(config.epochs)]
+    return [
+        order[start * config.batch_size : (start + 1) * config.batch_size]
+        for order in orders
+        for start in range(per_epoch)
+    ]
+
+
+def _rate(step: int, total: int) -> float:
+    """Factor of the learning rate: a linear rise, then half a cosine down to 0."""
+    rise = max(1, round(WARMUP * total))
+    return (step + 1) / rise if step < rise else 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, total - rise)))
+
+
+def _model(config: EncoderConfig, edge: int) -> "ViTMAEForPreTraining":
+    from transformers import ViTMAEConfig, ViTMAEForPreTraining
+
+    return ViTMAEForPreTraining(
+        ViTMAEConfig(
+            image_size=edge,
+            patch_size=config.patch,
+            hidden_size=config.dim,
+            num_hidden_layers=config.depth,
+            num_attention_heads=config.heads,
+            intermediate_size=MLP_RATIO * config.dim,
+            layer_norm_eps=1e-6,
+            decoder_hidden_size=config.dim,
+            decoder_num_hidden_layers=DECODER_DEPTH,
+            decoder_num_attention_heads=config.heads,
+            decoder_intermediate_size=MLP_RATIO * config.dim,
+            mask_ratio=config.mask_ratio,
+            norm_pix_loss=NORM_PIX_LOSS,
+        )
+    )
+
+
+def _plain_vit(model: "ViTMAEForPreTraining") -> "ViTModel":
+    """The encoder as a ViT that masks nothing: the same tensors under the same names."""
+    from transformers import ViTConfig, ViTModel
+
+    settings = model.config.to_dict()
+    shared = ("image_size", "patch_size", "hidden_size", "num_hidden_layers", "num_attention_heads")
+    kept = (*shared, "intermediate_size", "layer_norm_eps", "hidden_act", "num_channels", "qkv_bias")
+    vit = ViTModel(ViTConfig(**{name: settings[name] for name in kept}), add_pooling_layer=False)
+    vit.load_state_dict(model.vit.state_dict(), strict=True)
+    return vit
