@@ -65,13 +65,19 @@ def train(
         `out`.
 
     Raises:
-        UserError: a feature is missing, an instruction is too long, a folder cannot be written, or the backbone is
+        UserError: the number of ranks is not `config.processes`, a feature is missing, an instruction is too long, a folder cannot be written, or the backbone is
             missing or has other weights. Every rank raises it alike.
 
     """
     if not demonstrations:
         raise UserError("there is nothing to learn from", "demonstrations", "raise episodes.train")
     accelerator = Accelerator()
+    if accelerator.num_processes != config.processes:
+        raise UserError(
+            f"{config.processes} processes wanted, {accelerator.num_processes} running",
+            "train.processes",
+            "start it with the command of llarp.learn.launch",
+        )
     if accelerator.device.type == "cpu":
         torch.set_num_threads(1)
     share = Share(accelerator.process_index, accelerator.num_processes)
@@ -196,7 +202,9 @@ class Meter:
     def add(self, totals: np.ndarray) -> dict[str, float]:
         """Counts a step's [frames, episodes, *metrics]; returns its means, by the last part of their names."""
         self._totals += totals
-        return {name.split("/")[-1]: total / totals[0] for name, total in zip(self.names, totals[2:], strict=True)}
+        return {
+            name.split("/")[-1]: float(total / totals[0]) for name, total in zip(self.names, totals[2:], strict=True)
+        }
 
     def figures(self) -> dict[str, float]:
         """Means by name, frames and episodes per second; starts counting anew."""
@@ -204,9 +212,9 @@ class Meter:
         elapsed_s = time.perf_counter() - self._start_s
         self._reset()
         return {
-            **{name: total / frames for name, total in zip(self.names, metrics, strict=True)},
-            "speed/frames_per_s": frames / elapsed_s,
-            "speed/episodes_per_s": episodes / elapsed_s,
+            **{name: float(total / frames) for name, total in zip(self.names, metrics, strict=True)},
+            "speed/frames_per_s": float(frames / elapsed_s),
+            "speed/episodes_per_s": float(episodes / elapsed_s),
         }
 
 
