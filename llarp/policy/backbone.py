@@ -51,6 +51,12 @@ class Memory:
         """Size of keys and values."""
         return sum(tensor.nbytes for layer in self.layers for tensor in layer)
 
+    def select(self, rows_K: torch.Tensor) -> Memory:
+        """The memory of some of the episodes, in the order given: int64[K] of 0..B-1."""
+        rows_K = rows_K.to(self.real_BL.device)
+        layers = tuple((keys[rows_K], values[rows_K]) for keys, values in self.layers)
+        return Memory(layers, self.real_BL[rows_K])
+
     def split(self) -> list[Memory]:
         """One memory per episode, without its padding."""
         lengths: list[int] = self.position_B.tolist()

@@ -40,13 +40,24 @@ class Trajectories:
     """float16 or float32 [B, T, P, D]."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class State:
-    """B running episodes."""
+    """K episodes that still run, of the B that were started together."""
 
     memory: Memory
     rngs: list[np.random.Generator] | None
-    """One per episode when actions are sampled."""
+    """One per running episode when actions are sampled."""
+    slots_K: np.ndarray
+    """int64[K]: which of the B episodes they are."""
+
+    def drop_ended(self, running_B: np.ndarray) -> State:
+        """The same without the episodes that have ended: nothing more is computed for them."""
+        keep_K = running_B[self.slots_K]
+        if keep_K.all():
+            return self
+        kept = np.flatnonzero(keep_K)
+        rngs = None if self.rngs is None else [self.rngs[row] for row in kept]
+        return State(self.memory.select(torch.from_numpy(kept)), rngs, self.slots_K[kept])
 
 
 class LLaRPPolicy(Policy):
@@ -83,18 +94,21 @@ class LLaRPPolicy(Policy):
         rngs = None
         if self.sampling_seed is not None:
             rngs = [episode_rng(self.sampling_seed, task) for task in tasks]
-        return State(self.prefixes([task.instruction for task in tasks]), rngs)
+        return State(self.prefixes([task.instruction for task in tasks]), rngs, np.arange(len(tasks)))
 
     @torch.no_grad()
     def act(self, features_BPD: np.ndarray | None, state: State, running_B: np.ndarray) -> tuple[np.ndarray, State]:
-        """One action per episode; also for those that have ended, where it is ignored."""
+        """One action per episode; 0 for those that have ended, which must never be said to run again."""
         if features_BPD is None:
             raise ValueError("LLaRP needs the features of the images")
         self._check(features_BPD.shape[1:])
-        token_BD = self.adapters.observation(self._tensor(features_BPD))
-        hidden_BD, memory = self.backbone.step(token_BD, state.memory)
-        logits_BA, _ = self.adapters.action(hidden_BD)
-        return _choose(logits_BA, state.rngs), State(memory, state.rngs)
+        state = state.drop_ended(running_B)
+        token_KD = self.adapters.observation(self._tensor(features_BPD[state.slots_K]))
+        hidden_KD, memory = self.backbone.step(token_KD, state.memory)
+        logits_KA, _ = self.adapters.action(hidden_KD)
+        actions_B = np.zeros(len(running_B), np.int64)
+        actions_B[state.slots_K] = _choose(logits_KA, state.rngs)
+        return actions_B, State(memory, state.rngs, state.slots_K)
 
     def evaluate(self, trajectories: Trajectories) -> tuple[torch.Tensor, torch.Tensor]:
         """(logits [B, T, A], values [B, T]) with gradients to the adapters; equals stepping through the frames."""
