@@ -116,7 +116,7 @@ class Painter:
         backdrop = self._backdrops.find((layout.name, pose, joints), lambda: self._backdrop(layout, pose, joints))
         image = backdrop.colours.copy()
         layers = [
-            self._layers.find((pose, placement), lambda: self._object(placement, box, pose))  # noqa: B023
+            self._layers.find((pose, placement), lambda: self.layer(placement, box, pose))  # noqa: B023
             for placement, box in zip(placements, boxes, strict=True)
         ]
         if layers:
@@ -152,8 +152,8 @@ class Painter:
         depth[met] = distance
         return Layer(np.arange(len(rays)), depth, colours)
 
-    def _object(self, placement: Placement, box: np.ndarray, pose: Pose) -> Layer:
-        """An object in its pixel box."""
+    def layer(self, placement: Placement, box: np.ndarray, pose: Pose) -> Layer:
+        """The pixels of its box (see `Camera.pixel_boxes`) that an object covers from a pose."""
         top, bottom, left, right = box
         rotation = turn(placement.yaw - pose.heading)  # the object's frame to the robot's
         eye = (self.camera.eye_at(pose) - placement[2:5]) @ turn(placement.yaw)

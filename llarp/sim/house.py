@@ -91,7 +91,6 @@ class _House:
         _box(body, cloth, (-depth, -width, 0.08), (depth - 0.02, width, top - 0.12))
         for low, high in ((-arm, -0.01), (0.01, arm)):
             _box(body, cloth, (back, low, top - 0.14), (depth, high, top))
-            _box(body, cloth, (back, low, top + 0.02), (back + 0.06, high, height - 0.05))
         _box(body, cloth, (-depth, -width, 0.08), (back, width, height))
         for low, high in ((-width, -arm), (arm, width)):
             _box(body, cloth, (-depth, low, 0.06), (depth, high, top + 0.16))
