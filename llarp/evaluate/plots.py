@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 _COLOURS = {"policy": "#2b6cb0", "blind": "#a0aec0", "random": "#ed8936", "expert": "#a3cfb1"}
 _SPARE = "#805ad5"
-_STYLE = {
+_STYLE: dict[Any, object] = {  # keys as in matplotlibrc
     "svg.fonttype": "none",  # text stays text: small, searchable, in the page's font
     "font.family": "sans-serif",
     "font.size": 10.0,

@@ -73,8 +73,11 @@ def _cards(summary: Summary) -> list[dict[str, object]]:
         ("policy", "new_scenes", "success in apartments never seen"),
         ("policy", TOTAL, "the paper's Total, nine splits of generalisation"),
     )
-    cards = [{"score": summary.find(policy, "generated", group), "text": text} for policy, group, text in wanted]
-    return [card for card in cards if card["score"]]
+    return [
+        {"score": score, "text": text}
+        for policy, group, text in wanted
+        if (score := summary.find(policy, "generated", group))
+    ]
 
 
 def _success(summary: Summary) -> list[dict[str, object]]:

@@ -143,7 +143,9 @@ def summarise(rows: Sequence[Row]) -> Summary:
     """
     from llarp.tasks.splits import SPLITS
 
-    splits, totals, families = [], [], []
+    splits: list[Score] = []
+    totals: list[Score] = []
+    families: list[Score] = []
     for policy in dict.fromkeys(row["policy"] for row in rows):
         for source in sorted({row["source"] for row in rows if row["policy"] == policy}):
             mine = [row for row in rows if (row["policy"], row["source"]) == (policy, source)]
