@@ -1,0 +1,201 @@
+"""Encodes every view of every demonstration, each once, before training starts.
+
+First each demonstration is replayed for its view keys alone: nothing is drawn. Then the distinct views, grouped by
+layout so that a process draws an apartment's backdrop once, are cut into chunks of fixed content. A process takes a
+chunk, reaches its states again, draws and encodes them and writes one shard. So neither the features nor the files
+depend on the number of processes.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+
+from llarp.config import CameraConfig
+from llarp.files import folder_aside
+from llarp.progress import Progress, track
+from llarp.sim.base import Simulator
+from llarp.sim.embedded import EmbeddedSimulator
+from llarp.tasks.episode import Episode
+from llarp.vision.encoder import ViTEncoder, load_encoder
+from llarp.vision.memory import as_keys, first_occurrences
+from llarp.vision.store import Shard, ShardStore, register_shards, write_shard
+
+CHUNK_EPISODES = 128
+"""Episodes replayed for their keys per piece of work."""
+CHUNK_VIEWS = 1024
+"""Views per shard."""
+
+MakeSimulator = Callable[[CameraConfig], Simulator]
+
+
+@dataclass(frozen=True)
+class Visit:
+    """The views of one episode that fall into one chunk."""
+
+    episode: Episode
+    views: tuple[tuple[int, bytes], ...]
+    """(actions taken before it, key) of each, in order."""
+
+
+def replay(simulator: Simulator, episode: Episode) -> Iterator[int]:
+    """Puts a simulator before each action of a demonstration in turn; yields the action's number."""
+    simulator.reset(episode)
+    for step, skill in enumerate(episode.demonstration):
+        yield step
+        simulator.apply(skill)
+
+
+class _Worker:
+    """What a process needs: a simulator and the encoder."""
+
+    def __init__(self, camera: CameraConfig, make: MakeSimulator, encoder: ViTEncoder, batch_size: int) -> None:
+        self.simulator, self.encoder, self.batch_size = make(camera), encoder, batch_size
+
+    def keys(self, episodes: Sequence[Episode]) -> list[list[bytes]]:
+        return [[self.simulator.view_key() for _ in replay(self.simulator, episode)] for episode in episodes]
+
+    def encode(self, visits: Sequence[Visit], folder: Path) -> Shard:
+        """Writes the shard of a chunk; the last batch may be smaller."""
+        keys: list[bytes] = []
+        batch: list[np.ndarray] = []
+        features: list[np.ndarray] = []
+        for image, key in self._draw(visits):
+            keys.append(key)
+            batch.append(image)
+            if len(batch) == self.batch_size:
+                features.append(self.encoder.encode(np.stack(batch)).astype(np.float16))
+                batch.clear()
+        if batch:
+            features.append(self.encoder.encode(np.stack(batch)).astype(np.float16))
+        return write_shard(folder, as_keys(keys), np.concatenate(features))
+
+    def _draw(self, visits: Sequence[Visit]) -> Iterator[tuple[np.ndarray, bytes]]:
+        for visit in visits:
+            wanted = dict(visit.views)
+            for step in replay(self.simulator, visit.episode):
+                if step in wanted:
+                    if self.simulator.view_key() != wanted[step]:
+                        raise RuntimeError(f"{visit.episode.episode_id}: step {step} looks different the second time")
+                    yield self.simulator.render(), wanted.pop(step)
+                    if not wanted:
+                        break
+
+
+_WORKER: _Worker
+"""This process's; set once by `_start`."""
+
+
+def _start(camera: CameraConfig, make: MakeSimulator, encoder: Path, batch_size: int) -> None:
+    global _WORKER
+    import torch
+
+    torch.set_num_threads(1)
+    _WORKER = _Worker(camera, make, load_encoder(encoder), batch_size)
+
+
+def _keys(episodes: Sequence[Episode]) -> list[list[bytes]]:
+    return _WORKER.keys(episodes)
+
+
+def _encode(visits: Sequence[Visit], folder: Path) -> Shard:
+    return _WORKER.encode(visits, folder)
+
+
+def warm(
+    episodes: Sequence[Episode],
+    encoder: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    camera: CameraConfig,
+    batch_size: int,
+    workers: int,
+    make_simulator: MakeSimulator = EmbeddedSimulator,
+) -> list[list[bytes]]:
+    """Writes the feature store of all views of the episodes' demonstrations: whole or not at all.
+
+    Args:
+        episodes: with demonstrations.
+        encoder: folder of the frozen encoder; every process loads it.
+        out: folder of the store; an older one is replaced.
+        camera: of the simulators.
+        batch_size: images per call of the encoder.
+        workers: processes, one thread each; the files do not depend on it.
+        make_simulator: must be importable by name where there are several processes.
+
+    Returns:
+        Per episode the key of what is seen before each action.
+
+    """
+    with folder_aside(out) as folder:
+        store = ShardStore.create(folder, load_encoder(encoder))
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads starve the other processes
+        with ProcessPoolExecutor(
+            workers, get_context("spawn"), _start, (camera, make_simulator, Path(encoder), batch_size)
+        ) as pool:
+            parts = [episodes[start : start + CHUNK_EPISODES] for start in range(0, len(episodes), CHUNK_EPISODES)]
+            per_part = track(pool.map(_keys, parts), "view keys", len(parts), "part")
+            keys = [episode_keys for part in per_part for episode_keys in part]
+            chunks = plan(episodes, keys)
+            shards = []
+            with Progress("views encoded", sum(map(_num_views, chunks)), "view") as progress:
+                for chunk, shard in zip(chunks, pool.map(_encode, chunks, [folder] * len(chunks)), strict=True):
+                    shards.append(shard)
+                    progress.update(_num_views(chunk))
+        register_shards(store.folder, shards)
+    return keys
+
+
+def plan(episodes: Sequence[Episode], keys: Sequence[Sequence[bytes]]) -> list[list[Visit]]:
+    """The chunks of work: each distinct view once, where it first occurs, layout by layout."""
+    places = [(number, step) for number, steps in enumerate(keys) for step in range(len(steps))]
+    if not places:
+        return []
+    first, _ = first_occurrences(as_keys([key for steps in keys for key in steps]))
+    distinct = sorted((places[place] for place in first), key=lambda place: (episodes[place[0]].layout, *place))
+    chunks = []
+    for start in range(0, len(distinct), CHUNK_VIEWS):
+        views: dict[int, list[tuple[int, bytes]]] = {}
+        for number, step in distinct[start : start + CHUNK_VIEWS]:
+            views.setdefault(number, []).append((step, keys[number][step]))
+        chunks.append([Visit(episodes[number], tuple(steps)) for number, steps in views.items()])
+    return chunks
+
+
+def _num_views(chunk: Sequence[Visit]) -> int:
+    return sum(len(visit.views) for visit in chunk)
+
+
+def distinct_views(episodes: Sequence[Episode], simulator: Simulator, seed: int) -> Iterator[Simulator]:
+    """Shows a simulator at views of demonstrations, none twice, in an order that the seed decides."""
+    seen: set[bytes] = set()
+    for number in np.random.default_rng(seed).permutation(len(episodes)):
+        for _ in replay(simulator, episodes[number]):
+            key = simulator.view_key()
+            if key not in seen:
+                seen.add(key)
+                yield simulator
+
+
+def sample_frames(
+    episodes: Sequence[Episode],
+    camera: CameraConfig,
+    count: int,
+    seed: int,
+    make_simulator: MakeSimulator = EmbeddedSimulator,
+) -> np.ndarray:
+    """uint8[N, H, W, 3] distinct frames of demonstrations; N is `count`, or fewer where there are fewer."""
+    simulator = make_simulator(camera)
+    frames = np.empty((count, *simulator.image_shape), np.uint8)
+    drawn = 0
+    with Progress("frames drawn", count, "frame") as progress:
+        for place, view in enumerate(distinct_views(episodes, simulator, seed)):
+            if place == count:
+                break
+            frames[place] = view.render()
+            drawn += 1
+            progress.update()
+    return frames[:drawn]
