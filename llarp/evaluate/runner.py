@@ -1,13 +1,14 @@
 """Runs policies through episodes, many side by side, and tells how each episode went.
 
-The episodes of one batch are fixed by their order and by `batch_size` alone, never by which process happens to be free.
-So the rows do not depend on the number of workers; they depend on the batch size only as far as a batched matrix
-product rounds differently from a single one.
+Which episodes share a batch follows from their order and `batch_size` alone, and features that no store has are kept
+for one batch only. So the rows do not depend on which process took which batch; they depend on the batch size no
+further than a batched matrix product rounds differently from a single one.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from llarp.config import CameraConfig, RewardConfig
 from llarp.errors import UserError
 from llarp.evaluate.rows import Row, source
 from llarp.policy.base import Policy
+from llarp.sim.base import Simulator
 from llarp.sim.rewards import Progress
 from llarp.tasks.episode import HORIZON, Episode
 from llarp.tasks.skills import SKILLS, Skill
@@ -119,7 +121,7 @@ def _run_batch(
         if policy.uses_images:
             # Only running episodes are looked up, drawn and encoded; the others keep a feature that nobody reads.
             assert views is not None, "a policy that looks needs views"
-            seen_KPD = views.features([runs[slot].world for slot in slots])
+            seen_KPD = views.features([cast(Simulator, runs[slot].world) for slot in slots])
             if features_BPD is None:
                 features_BPD = seen_KPD.copy()
             features_BPD[slots] = seen_KPD
@@ -163,7 +165,7 @@ class Setup:
         return (policy, self.load_views()) if name == "policy" else (Blind(policy), None)
 
     def load_views(self) -> ViewFeatures:
-        """Eyes: stored features where there are any, the encoder for the rest, which is kept in memory."""
+        """Eyes: stored features where there are any, the encoder for the rest."""
         from llarp.vision.encoder import load_encoder
         from llarp.vision.memory import MemoryStore
         from llarp.vision.store import ShardStore
@@ -171,10 +173,9 @@ class Setup:
         if self.encoder is None:
             raise UserError("a policy that looks needs an encoder", "evaluate", "give the encoder's folder")
         encoder = load_encoder(self.encoder)
-        seen = MemoryStore(encoder.num_tokens, encoder.dim)
         if self.features is None:
-            return ViewFeatures(encoder, seen, None)
-        return ViewFeatures(encoder, ShardStore.open(self.features, encoder), seen)
+            return ViewFeatures(encoder, MemoryStore(encoder.num_tokens, encoder.dim))
+        return ViewFeatures(encoder, ShardStore.open(self.features, encoder, verify=False))
 
 
 def evaluate_all(
@@ -234,6 +235,8 @@ class _Process:
         if name not in self._loaded:
             self._loaded[name] = self.setup.load(name)
         policy, views = self._loaded[name]
+        if views is not None:
+            views = ViewFeatures(views.encoder, views.store)  # with an overlay that no other batch has written to
         setup = self.setup
         return evaluate(policy, name, episodes, views, setup.camera, setup.reward, setup.batch_size)
 

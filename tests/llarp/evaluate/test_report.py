@@ -72,7 +72,9 @@ def test_a_full_report(summary, tmp_path):
     assert page.tags.count("img") == 1
     assert all(address.startswith(("#", "data:image/png;base64,")) for address in page.addresses)
     assert not re.search(r"@import|url\((?!#)", html)
-    assert {address[1:] for address in page.addresses if address.startswith("#")} <= set(re.findall(r'id="([^"]+)"', html))
+    assert {address[1:] for address in page.addresses if address.startswith("#")} <= set(
+        re.findall(r'id="([^"]+)"', html)
+    )
     assert "params.train.lr" in page.text and "0.001" in page.text
     assert "0.943" in page.text and "0.94321" not in page.text
     for split in SPLITS.values():

@@ -31,7 +31,7 @@ class Eyes:
 
 
 class Walker(Policy):
-    """Picks once, then walks along its plan; it stumbles when its feature is not what it should see there."""
+    """Picks once, which is invalid here, then walks along its plan."""
 
     def start(self, tasks):
         return [(Skill("pick", "apple"), *task.plan) for task in tasks]
