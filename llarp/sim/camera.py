@@ -15,7 +15,7 @@ NEAR_M = 0.05
 """Nothing nearer than this along the view axis is projected."""
 LIGHT = np.array([-0.35, 0.25, 0.90]) / np.linalg.norm([-0.35, 0.25, 0.90])
 """Direction towards the lamp, in the world."""
-_AMBIENT, _LAMP, _HEAD, _FOG = 0.50, 0.34, 0.24, 0.035  # shares of light; darkening per metre
+_AMBIENT, _LAMP, _HEAD, _FOG = 0.62, 0.30, 0.22, 0.03  # shares of light; darkening per metre
 
 Box = tuple[int, int, int, int]
 """Rows [top, bottom) and columns [left, right) of an image."""

@@ -24,8 +24,10 @@ from llarp.sim.looks import look
 VERSION = 1
 """Part of every view key: raise it whenever any image changes."""
 SKY = (214, 226, 236)
-HAND_M, HAND_DOWN, HAND_YAW = 0.50, 0.30, math.radians(35)
-"""The held object: metres along the view axis, metres below it, its turn."""
+HAND_M, HAND_DOWN = 0.46, 0.27
+"""The held object's middle: metres along the view axis, and below it in the image."""
+HAND_TURN, HAND_LEAN = math.radians(-25), math.radians(8)
+"""How far it is turned about its own axis, and leans towards the camera so that its top shows."""
 _BACKDROPS, _LAYERS = 1024, 4096
 
 T = TypeVar("T")
@@ -187,9 +189,11 @@ def in_hand(config: CameraConfig, asset: str, variant: int) -> Layer:
     """The held object: always at the same place of the image, in front of everything."""
     camera = Camera(config)
     seen = look(asset, variant)
+    right, down, ahead = camera.axes
+    up = -math.cos(HAND_LEAN) * down - math.sin(HAND_LEAN) * ahead
+    rotation = np.stack([right, np.cross(up, right), up], -1) @ turn(HAND_TURN)  # the object's frame to the robot's
     middle = seen.scale * form_body(seen.form).corners.mean(0)
-    rotation = turn(HAND_YAW)
-    place = camera.eye + camera.axes[2] * HAND_M + camera.axes[1] * HAND_DOWN - rotation @ middle
+    place = camera.eye + ahead * HAND_M + down * HAND_DOWN - rotation @ middle
     rays = camera.rays.reshape(-1, 3)
     return _cast(asset, variant, (camera.eye - place) @ rotation, rays @ rotation, LIGHT @ rotation)
 

@@ -45,8 +45,9 @@ def _placements(layout_name: str, category: int) -> Iterator[tuple[str, Placemen
         for turn in range(4):
             case = 4 * number + turn
             yaw = math.pi * turn / 4 + 0.1
-            yield receptacle, Placement(
-                assets[case % len(assets)], case * 5 % NUM_VARIANTS, x, y, surface.center[2], yaw
+            yield (
+                receptacle,
+                Placement(assets[case % len(assets)], case * 5 % NUM_VARIANTS, x, y, surface.center[2], yaw),
             )
 
 
@@ -64,7 +65,11 @@ def table(camera: CameraConfig, layout_name: str = "gen_train_0000") -> list[Vis
             outside += bool(top == 0 or left == 0 or bottom == camera.height or right == camera.width)
         rows.append(
             Visibility(
-                category.id, min(counts), float(np.percentile(counts, 5)), float(np.median(counts)), outside / len(counts)
+                category.id,
+                min(counts),
+                float(np.percentile(counts, 5)),
+                float(np.median(counts)),
+                outside / len(counts),
             )
         )
     return sorted(rows, key=lambda row: row.median)
