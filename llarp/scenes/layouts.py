@@ -1,0 +1,72 @@
+"""Finds layouts by name: the 34 read off the release, and generated ones made from the number in their name.
+
+`data/layouts.json` was derived by `llarp.tasks.derive_layouts`. Generated names are `gen_train_NNNN` and
+`gen_new_NNNN`; see `llarp.scenes.generated` for how the second differ from the first.
+"""
+
+import json
+import math
+import re
+from functools import cache, lru_cache
+from importlib.resources import files
+
+from llarp.errors import UserError
+from llarp.scenes.furniture import FREESTANDING, ROBOT_RADIUS, Place, clearance, furnish, rectangle
+from llarp.scenes.layout import Layout, Pose, Surface
+
+ROOM_MARGIN_M = 0.25
+"""Metres between the outermost furniture or standing point and the walls."""
+
+
+@cache
+def _data() -> dict[str, dict[str, Place]]:
+    text = files("llarp.scenes").joinpath("data/layouts.json").read_text()
+    return {
+        name: {id: tuple(place) for id, place in places.items()} for name, places in json.loads(text)["layouts"].items()
+    }
+
+
+def released() -> tuple[str, ...]:
+    """Names of the layouts read off the release, sorted."""
+    return tuple(sorted(_data()))
+
+
+@lru_cache(maxsize=4096)
+def layout(name: str) -> Layout:
+    """The layout with this name; UserError when there is none."""
+    if name in _data():
+        return furnish(name, name.split("_")[1], _data()[name])
+    match = re.fullmatch(r"gen_(train|new)_(\d{4,})", name)
+    if match is None:
+        raise UserError(
+            f"no layout is called {name!r}", do="use a released one (v3_sc0_staging_00), gen_train_0000 or gen_new_0000"
+        )
+    from llarp.scenes.generated import generate
+
+    return generate(name, int(match[2]), new=match[1] == "new")
+
+
+def bodies(here: Layout) -> dict[str, Surface]:
+    """Footprints of the freestanding pieces as rectangles on the floor."""
+    return {id: rectangle(id, (*here.surfaces[id].center[:2], here.surfaces[id].yaw)) for id in FREESTANDING}
+
+
+def room(here: Layout) -> tuple[float, float, float, float]:
+    """(x_min, y_min, x_max, y_max) of the walls: a box around all furniture and standing points, metres."""
+    points = [(pose.x, pose.y) for pose in here.standing.values()]
+    for rect in bodies(here).values():
+        points += [rect.to_world(su * rect.half[0], sv * rect.half[1]) for su in (-1, 1) for sv in (-1, 1)]
+    xs, ys = zip(*points, strict=True)
+    return min(xs) - ROOM_MARGIN_M, min(ys) - ROOM_MARGIN_M, max(xs) + ROOM_MARGIN_M, max(ys) + ROOM_MARGIN_M
+
+
+def start(here: Layout) -> Pose:
+    """The robot's pose before its first skill: the free point nearest to the room's middle, facing the sink."""
+    x0, y0, x1, y1 = room(here)
+    middle_x, middle_y = (x0 + x1) / 2, (y0 + y1) / 2
+    rects = bodies(here).values()
+    grid = [(x0 + (x1 - x0) * i / 20, y0 + (y1 - y0) * j / 20) for i in range(1, 20) for j in range(1, 20)]
+    free = [at for at in grid if min(clearance(*at, rect) for rect in rects) >= ROBOT_RADIUS]
+    x, y = min(free or grid, key=lambda at: ((at[0] - middle_x) ** 2 + (at[1] - middle_y) ** 2, at))
+    sink = here.surfaces["sink"].center
+    return Pose(x, y, math.atan2(sink[1] - y, sink[0] - x))

@@ -1,0 +1,229 @@
+"""The rules of Language Rearrangement without any drawing: what each skill needs and does, and which predicates hold.
+
+Thresholds are those of the benchmark (arXiv 2310.17722, section 4 and appendix), measured along the floor. It is
+stepped millions of times: what depends on the layout alone is worked out once per layout.
+"""
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+
+from llarp.errors import UserError
+from llarp.scenes.catalog import HANDLES, RECEPTACLES
+from llarp.scenes.layout import Layout, Pose
+from llarp.scenes.layouts import layout, start
+from llarp.tasks.episode import Episode, ObjectInstance
+from llarp.tasks.goals import Predicate
+from llarp.tasks.skills import Skill
+from llarp.tasks.world import World
+
+ROBOT_AT_M = 2.0
+"""Farthest that `robot_at` and place reach."""
+ROBOT_AT_RAD = math.pi / 2
+"""Greatest bearing of `robot_at` and place."""
+REACH_M = 1.5
+"""Farthest that `robot_at_obj` and pick reach."""
+REACH_RAD = 1.0
+"""Greatest bearing of `robot_at_obj` and pick."""
+HAND_FORWARD_M = 0.5
+"""How far before the robot's base a held object is."""
+HAND_HEIGHT_M = 0.9
+"""Height of a held object."""
+SPOT_GRID_M = 0.10
+"""Spacing of the spots where an object can be put down."""
+ROOMY_M = 0.25
+"""Metres between neighbours beyond which a spot is no better for being freer."""
+
+_BEHIND = {entry.id: entry.receptacle for entry in HANDLES}
+_CLOSED_BY = {entry.id: entry.handle for entry in RECEPTACLES if entry.handle is not None}
+
+
+def within(pose: Pose, x: float, y: float, distance: float, bearing: float) -> bool:
+    """Whether a point on the floor is at most `distance` metres and `bearing` radians from where the robot looks."""
+    return pose.distance(x, y) <= distance and pose.bearing(x, y) <= bearing
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """What follows from a layout alone."""
+
+    layout: Layout
+    start: Pose
+    near: dict[str | None, frozenset[str]]
+    """Navigation target (None: the start pose) -> receptacles and handles that `robot_at` holds for there."""
+    spots: dict[str, tuple[tuple[float, float], ...]]
+    """Receptacle -> where an object can be put: a grid on the surface, within reach of its standing point."""
+
+
+@lru_cache(maxsize=4096)
+def geometry(name: str) -> Geometry:
+    """The geometry of a layout; UserError when the layout is unknown."""
+    here = layout(name)
+    points = {id: surface.center for id, surface in here.surfaces.items()} | dict(here.handles)
+    poses: dict[str | None, Pose] = {None: start(here)} | dict(here.standing.items())
+    near = {
+        target: frozenset(id for id, at in points.items() if within(pose, at[0], at[1], ROBOT_AT_M, ROBOT_AT_RAD))
+        for target, pose in poses.items()
+    }
+    return Geometry(here, poses[None], near, {id: _spots(here, id) for id in here.surfaces})
+
+
+def _spots(here: Layout, receptacle: str) -> tuple[tuple[float, float], ...]:
+    surface, pose = here.surfaces[receptacle], here.standing[receptacle]
+    count_u, count_v = (max(1, int(2 * half / SPOT_GRID_M)) for half in surface.half)
+    grid = (
+        surface.to_world(
+            surface.half[0] * ((2 * i + 1) / count_u - 1.0),
+            surface.half[1] * ((2 * j + 1) / count_v - 1.0),
+        )
+        for i in range(count_u)
+        for j in range(count_v)
+    )
+    return tuple(spot for spot in grid if within(pose, *spot, REACH_M, REACH_RAD))
+
+
+class RuleWorld(World):
+    """Where every skill happens at once, or is invalid and changes nothing."""
+
+    layout: Layout
+    pose: Pose
+    """Where the robot stands now."""
+    at: str | None
+    """The navigation target it stands before; None at the start, when it stands before nothing."""
+    held: str | None
+    """Name of the held object."""
+    opened: set[str]
+    """Handles whose drawer or fridge is open."""
+    where: dict[str, str]
+    """Object name -> the receptacle it lies on or in, or "hand"."""
+    positions: dict[str, tuple[float, float, float]]
+    """Object name -> metres, z up; a held object's is a point before the robot."""
+    objects: dict[str, ObjectInstance]
+    """Object name -> what the episode says of it."""
+
+    def reset(self, episode: Episode) -> None:
+        """Puts everything where the episode says; UserError when its layout or its start is unknown."""
+        self.geometry = geometry(episode.layout)
+        self.layout = self.geometry.layout
+        self.episode = episode
+        self.pose, self.at, self.held = self.geometry.start, None, None
+        self.objects = {entry.name: entry for entry in episode.objects}
+        self.where = {entry.name: entry.receptacle for entry in episode.objects}
+        self.positions = {entry.name: entry.position for entry in episode.objects}
+        instances: dict[str, list[str]] = {}
+        for entry in episode.objects:
+            instances.setdefault(entry.category, []).append(entry.name)
+        self._instances = {category: tuple(names) for category, names in instances.items()}
+        self.opened = set()
+        for predicate in episode.start:
+            if predicate.name in ("opened_fridge", "opened_cab"):
+                self.opened.add(predicate.args[0])
+            elif predicate.name not in ("closed_fridge", "closed_cab"):
+                raise UserError(
+                    f"cannot start with {predicate}", f"episode {episode.episode_id}", "only doors can differ"
+                )
+
+    def instances(self, category: str) -> tuple[str, ...]:
+        """Names of the episode's objects of a category, in the episode's order."""
+        return self._instances.get(category, ())
+
+    def near(self, entity: str) -> bool:
+        """`robot_at`: a receptacle, handle or object within 2.0 m and +-90 degrees."""
+        position = self.positions.get(entity)
+        if position is None:
+            return entity in self.geometry.near[self.at]
+        return within(self.pose, position[0], position[1], ROBOT_AT_M, ROBOT_AT_RAD)
+
+    def reaches(self, name: str) -> bool:
+        """`robot_at_obj`: an object within 1.5 m and +-1 rad."""
+        x, y, _ = self.positions[name]
+        return within(self.pose, x, y, REACH_M, REACH_RAD)
+
+    def enclosed(self, name: str) -> bool:
+        """Whether an object is in a closed drawer or the closed fridge, out of sight and reach."""
+        handle = _CLOSED_BY.get(self.where[name])
+        return handle is not None and handle not in self.opened
+
+    def pickable(self, category: str) -> str | None:
+        """The object that pick(category) would take: the nearest in reach; None when there is none."""
+        best, least = None, math.inf
+        for name in self._instances.get(category, ()):
+            x, y, _ = self.positions[name]
+            distance = self.pose.distance(x, y)
+            if distance < least and self.reaches(name) and not self.enclosed(name):
+                best, least = name, distance
+        return best
+
+    def is_valid(self, skill: Skill) -> bool:
+        """Whether the skill's precondition holds now."""
+        verb, target = skill.verb, skill.target
+        if verb == "nav":
+            return True
+        if verb == "pick":
+            return self.held is None and self.pickable(target or "") is not None
+        if verb == "place":
+            handle = _CLOSED_BY.get(target or "")
+            return (
+                self.held is not None
+                and target in self.geometry.near[self.at]
+                and (handle is None or handle in self.opened)
+            )
+        handle = target or "fridge_handle"
+        return handle in self.geometry.near[self.at] and (handle in self.opened) == verb.startswith("close")
+
+    def apply(self, skill: Skill) -> bool:
+        """Carries the skill out if it is valid; returns whether it was."""
+        if not self.is_valid(skill):
+            return False
+        verb, target = skill.verb, skill.target
+        if verb == "nav":
+            assert target is not None
+            self.at, self.pose = target, self.layout.standing[target]
+            self._carry()
+        elif verb == "pick":
+            name = self.pickable(target or "")
+            assert name is not None
+            self.held, self.where[name] = name, "hand"
+            self._carry()
+        elif verb == "place":
+            assert target is not None and self.held is not None
+            self.positions[self.held] = self._spot(target)
+            self.where[self.held], self.held = target, None
+        elif verb.startswith("open"):
+            self.opened.add(target or "fridge_handle")
+        else:
+            self.opened.discard(target or "fridge_handle")
+        return True
+
+    def holds(self, predicate: Predicate) -> bool:
+        """Whether an atom without variables is true now; a held object lies on nothing."""
+        name, args = predicate.name, predicate.args
+        if name == "on_top":
+            return self.where[args[0]] == args[1]
+        if name == "not_holding":
+            return self.held is None
+        if name == "holding":
+            return self.held == args[0]
+        if name == "in":
+            return self.where[args[0]] == _BEHIND[args[1]]
+        if name == "robot_at":
+            return self.near(args[0])
+        if name == "robot_at_obj":
+            return self.reaches(args[0])
+        return (args[0] in self.opened) == name.startswith("opened")
+
+    def _carry(self) -> None:
+        if self.held is not None:
+            x = self.pose.x + HAND_FORWARD_M * math.cos(self.pose.heading)
+            y = self.pose.y + HAND_FORWARD_M * math.sin(self.pose.heading)
+            self.positions[self.held] = (x, y, HAND_HEIGHT_M)
+
+    def _spot(self, receptacle: str) -> tuple[float, float, float]:
+        """The spot nearest to the robot among those with room around them, else the one with most room."""
+        others = [self.positions[name] for name, place in self.where.items() if place == receptacle]
+
+        def badness(spot: tuple[float, float]) -> tuple[float, float]:
+            room = min((math.hypot(spot[0] - x, spot[1] - y) for x, y, _ in others), default=ROOMY_M)
+            return -min(room, ROOMY_M), self.pose.distance(*spot)
+
+        return (*min(self.geometry.spots[receptacle], key=badness), self.layout.surfaces[receptacle].center[2])
