@@ -24,7 +24,7 @@ class Progress:
         self.num_steps = 0
         self.total = 0.0
         """Sum of rewards."""
-        self._reached = [False] * len(episode.subgoals)
+        self._reached = [False] * len(self.episode.subgoals)
 
     @property
     def fraction(self) -> float:
