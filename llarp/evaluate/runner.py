@@ -6,7 +6,7 @@ further than a batched matrix product rounds differently from a single one.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
@@ -27,32 +27,28 @@ POLICIES = ("policy", "blind", "random", "expert")
 """Who can be evaluated: the trained policy, the same with its features zeroed, chance, and the expert's plan."""
 
 
-@dataclass
 class _Run:
     """One episode under way."""
 
-    episode: Episode
-    world: World
-    progress: Progress
-    actions: list[str] = field(default_factory=list)
-    invalid_actions: int = 0
-    reward: float = 0.0
+    def __init__(self, episode: Episode, world: World, reward: RewardConfig) -> None:
+        world.reset(episode)
+        self.episode, self.world, self.progress = episode, world, Progress(world, reward)
+        self.actions: list[str] = []
 
     def step(self, skill: Skill) -> bool:
         """Carries out one skill; returns whether the episode goes on."""
-        valid = self.world.apply(skill)
-        self.reward += self.progress.step(valid)
+        self.progress.step(self.world.apply(skill))
         self.actions.append(str(skill))
-        self.invalid_actions += not valid
         return not self.progress.success
 
     def row(self, policy: str) -> Row:
-        episode = self.episode
+        """The episode so far, as a result of a policy of that name."""
+        episode, progress = self.episode, self.progress
         return Row(
             policy=policy, source=source(episode), split=episode.split, family=episode.family,
             template=episode.template, episode_id=episode.episode_id, layout=episode.layout,
-            instruction=episode.instruction, success=self.progress.success, progress=self.progress.fraction,
-            invalid_actions=self.invalid_actions, steps=len(self.actions), reward=self.reward, actions=self.actions,
+            instruction=episode.instruction, success=progress.success, progress=progress.fraction,
+            invalid_actions=progress.num_invalid, steps=progress.num_steps, reward=progress.total, actions=self.actions,
         )  # fmt: skip
 
 
@@ -109,10 +105,8 @@ def _run_batch(
     views: ViewFeatures | None,
     reward: RewardConfig,
 ) -> list[_Run]:
-    runs = []
-    for episode, world in zip(episodes, worlds, strict=False):  # the last batch may be smaller
-        world.reset(episode)
-        runs.append(_Run(episode, world, Progress(world, reward)))
+    # The last batch may be smaller than the number of worlds.
+    runs = [_Run(episode, world, reward) for episode, world in zip(episodes, worlds, strict=False)]
     state = policy.start(episodes)
     running_B = np.ones(len(runs), bool)
     features_BPD: np.ndarray | None = None

@@ -1,5 +1,6 @@
 """The report needs nothing but itself, escapes what it is given, and shows the numbers of the summary."""
 
+import io
 import re
 from html.parser import HTMLParser
 
@@ -13,6 +14,8 @@ from llarp.evaluate.report import write_report
 from llarp.evaluate.statistics import TOTAL, summarise
 from llarp.evaluate.table import summary_table
 from llarp.tasks.splits import SPLITS
+
+EN_DASH = "\u2013"
 
 
 @pytest.fixture(scope="module")
@@ -86,12 +89,13 @@ def test_the_table_of_success_holds_the_numbers_of_the_summary(summary, tmp_path
     html = (tmp_path / "report.html").read_text()
     line = html[html.index("<td>new scenes</td>") :].split("</tr>")[0]
     cells = [re.sub("<[^>]+>", " ", cell).split() for cell in re.findall(r"<td[^>]*>(.*?)</td>", line)]
-    half = [["60", "31–83"], ["20", "6–51"], ["0", "0–28"], ["100", "72–100"]]  # Wilson of 6, 2, 0 and 10 of 10
+    wilson = [["60", "31-83"], ["20", "6-51"], ["0", "0-28"], ["100", "72-100"]]  # of 6, 2, 0 and 10 out of 10
+    half = [[rate, interval.replace("-", EN_DASH)] for rate, interval in wilson]
     assert cells == [["new", "scenes"], [], *half, *half, ["96"]]
     line = html[html.index("<td>Total</td>") :].split("</tr>")[0]
     total = summary.find("policy", "generated", TOTAL)
     assert f"{100 * total.success:.0f}<span" in line
-    assert line.count("–</td>") == 4  # no total of two released splits
+    assert line.count(f"{EN_DASH}</td>") == 4  # no total of two released splits
 
 
 def test_a_report_of_the_summary_alone_leaves_sections_out(summary, tmp_path):
@@ -108,10 +112,10 @@ def test_the_same_summary_gives_the_same_bytes(summary, tmp_path):
 
 
 def test_the_table_on_the_terminal(summary):
-    console = Console(width=140, record=True, file=open("/dev/null", "w"))
+    console = Console(width=140, record=True, file=io.StringIO())
     console.print(summary_table(summary))
     lines = console.export_text().splitlines()
     new_scenes = [line.split() for line in lines if "new scenes" in line]
-    expected = "new scenes 60 (31-83) 20 (6-51) 0 (0-28) 100 (72-100) 96".split()
+    expected = ["new", "scenes", "60", "(31-83)", "20", "(6-51)", "0", "(0-28)", "100", "(72-100)", "96"]
     assert new_scenes == [expected, expected]  # generated and released
     assert sum("Total" in line for line in lines[1:]) == 1

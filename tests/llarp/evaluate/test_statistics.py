@@ -114,5 +114,5 @@ def test_a_summary_survives_its_file(tmp_path):
 @pytest.mark.parametrize("text", ["", "[]", '{"splits": [1]}', '{"other": []}'])
 def test_a_foreign_summary_is_refused(tmp_path, text):
     (tmp_path / "summary.json").write_text(text)
-    with pytest.raises(UserError, match="summary.json: is no summary"):
+    with pytest.raises(UserError, match=r"summary\.json: is no summary"):
         Summary.read(tmp_path / "summary.json")
