@@ -1,6 +1,7 @@
 """Plots of the report as inline SVG, with their text as text."""
 
 import io
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -73,8 +74,9 @@ def success_bars(summary: Summary, source: str) -> str:
                 error_kw={"ecolor": "#3e4c59", "elinewidth": 1, "capsize": 1.5},
                 label=policy,
             )
+        paper = [paper_percent(group) for group in names]
         axes.plot(
-            [paper_percent(group) for group in names],
+            [math.nan if figure_pct is None else figure_pct for figure_pct in paper],
             linestyle="none", marker="D", markersize=5, color="#1f2933", markerfacecolor="white", label="paper's LLaRP",
         )  # fmt: skip
         axes.set_xticks(range(len(names)), [title(group).replace(" ", "\n") for group in names])

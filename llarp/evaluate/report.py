@@ -87,7 +87,7 @@ def _success(summary: Summary) -> list[dict[str, object]]:
             "group": group,
             "title": table.title(group),
             "mark": table.mark(group),
-            "paper": f"{table.paper_percent(group):.0f}",
+            "paper": table.paper_text(group),
             "is_total": group == TOTAL,
         }
         for group in sorted(found, key=table.order)

@@ -22,14 +22,17 @@ def _round(rate: float) -> str:
     return f"{100 * rate:.0f}"
 
 
-def paper_percent(group: str) -> float:
-    """What the paper reports for LLaRP on a split or in total, in percent."""
-    from llarp.tasks.splits import SPLITS
+def paper_percent(group: str) -> float | None:
+    """What the paper reports for LLaRP on a split or in total, in percent; None for the training episodes."""
+    from llarp.tasks.splits import PAPER_TOTAL, SPLITS
 
-    if group != TOTAL:
-        return SPLITS[group].paper[PAPER]
-    in_total = [split.paper[PAPER] for split in SPLITS.values() if split.in_total]
-    return sum(in_total) / len(in_total)
+    return (PAPER_TOTAL if group == TOTAL else SPLITS[group].paper).get(PAPER)
+
+
+def paper_text(group: str) -> str:
+    """The paper's figure as it is printed."""
+    figure = paper_percent(group)
+    return "-" if figure is None else f"{figure:.0f}"
 
 
 def title(group: str) -> str:
@@ -82,6 +85,6 @@ def summary_table(summary: Summary) -> "Table":
             if group == TOTAL:
                 table.add_section()
             scores = [percent(summary.find(policy, source, group)) for policy in summary.policies]
-            table.add_row(title(group), mark(group), *scores, f"{paper_percent(group):.0f}")
+            table.add_row(title(group), mark(group), *scores, paper_text(group))
         table.add_section()
     return table

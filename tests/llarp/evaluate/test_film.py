@@ -39,7 +39,8 @@ def test_replay_gives_what_was_seen_before_each_action_and_after_the_last():
 def test_the_frame_tells_success_from_failure(success, colour):
     sheet = strip(film(3, success))
     assert sheet.getpixel((sheet.width // 2, 2)) == colour
-    assert colour not in {strip(film(3, not success)).getpixel((x, 2)) for x in range(sheet.width)}
+    other = strip(film(3, not success))
+    assert colour not in {other.getpixel((x, 2)) for x in range(other.width)}
 
 
 def test_a_longer_film_takes_more_rows_and_a_very_long_one_is_cut():

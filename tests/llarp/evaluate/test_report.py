@@ -87,11 +87,11 @@ def test_a_full_report(summary, tmp_path):
 def test_the_table_of_success_holds_the_numbers_of_the_summary(summary, tmp_path):
     write_report(tmp_path / "report.html", summary)
     html = (tmp_path / "report.html").read_text()
-    line = html[html.index("<td>new scenes</td>") :].split("</tr>")[0]
+    line = html[html.index("<td>New Scenes</td>") :].split("</tr>")[0]
     cells = [re.sub("<[^>]+>", " ", cell).split() for cell in re.findall(r"<td[^>]*>(.*?)</td>", line)]
     wilson = [["60", "31-83"], ["20", "6-51"], ["0", "0-28"], ["100", "72-100"]]  # of 6, 2, 0 and 10 out of 10
     half = [[rate, interval.replace("-", EN_DASH)] for rate, interval in wilson]
-    assert cells == [["new", "scenes"], [], *half, *half, ["96"]]
+    assert cells == [["New", "Scenes"], [], *half, *half, ["96"]]
     line = html[html.index("<td>Total</td>") :].split("</tr>")[0]
     total = summary.find("policy", "generated", TOTAL)
     assert f"{100 * total.success:.0f}<span" in line
@@ -115,7 +115,7 @@ def test_the_table_on_the_terminal(summary):
     console = Console(width=140, record=True, file=io.StringIO())
     console.print(summary_table(summary))
     lines = console.export_text().splitlines()
-    new_scenes = [line.split() for line in lines if "new scenes" in line]
-    expected = ["new", "scenes", "60", "(31-83)", "20", "(6-51)", "0", "(0-28)", "100", "(72-100)", "96"]
+    new_scenes = [line.split() for line in lines if "New Scenes" in line]
+    expected = ["New", "Scenes", "60", "(31-83)", "20", "(6-51)", "0", "(0-28)", "100", "(72-100)", "96"]
     assert new_scenes == [expected, expected]  # generated and released
     assert sum("Total" in line for line in lines[1:]) == 1
