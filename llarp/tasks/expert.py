@@ -102,9 +102,11 @@ def prove(world: World, episode: Episode) -> Episode:
     skills = plan(world, episode)
     demonstration = demonstrate(world, episode)
     world.reset(episode)
-    milestones = dict.fromkeys([*_milestones(episode, skills), episode.goal])
-    subgoals = tuple(goal for goal in milestones if not satisfied(goal, world))
-    return replace(episode, plan=skills, demonstration=demonstration, subgoals=subgoals)
+    *earlier, last = _milestones(episode, skills)
+    subgoals = [goal for goal in dict.fromkeys((*earlier, last)) if goal is not None and not satisfied(goal, world)]
+    if last in earlier or last not in subgoals:  # the last step reaches the goal without being a milestone of its own
+        subgoals.append(episode.goal)
+    return replace(episode, plan=skills, demonstration=demonstration, subgoals=tuple(subgoals))
 
 
 def _start_ways(world: World, episode: Episode) -> list[Way]:
@@ -151,27 +153,29 @@ def _join(options: list[list[Way]], one_suffices: bool) -> Iterator[Way]:
             yield tuple(dict.fromkeys(itertools.chain.from_iterable(parts)))
 
 
-def _milestones(episode: Episode, skills: Iterable[Skill]) -> Iterator[Goal]:
-    """What a plan brings about, for any object of the category: held, put, opened or closed, stood before."""
+def _milestones(episode: Episode, skills: Iterable[Skill]) -> Iterator[Goal | None]:
+    """What each skill of a plan brings about, for any object of the category: held, put down, opened, stood before.
+
+    None for a skill on the way to something else, and for putting down what only has to be away from where it was.
+    """
     asked = str(episode.goal)
-    category = None
+    held = None
     for skill in skills:
+        target = str(skill.target)
         if skill.verb == "pick":
-            category = skill.target
-            yield _any_of(category, Predicate("holding", ("X",)))
+            held = target
+            yield _any_of(held, Predicate("holding", ("X",)))
         elif skill.verb == "place":
-            milestone = _any_of(category, Predicate("on_top", ("X", str(skill.target))))
-            if "NAND" not in asked:  # otherwise where it ends up does not matter
-                yield milestone
-        elif skill.verb in ("open_cab", "close_cab", "open_fridge", "close_fridge"):
+            yield None if "NAND" in asked else _any_of(str(held), Predicate("on_top", ("X", target)))
+        elif skill.verb == "nav":
+            yield Goal("AND", (Predicate("robot_at", (target,)),)) if f"robot_at({target})" in asked else None
+        else:
             state = skill.verb.replace("open", "opened").replace("close", "closed")
             yield Goal("AND", (Predicate(state, (skill.target or "fridge_handle",)),))
-        elif f"robot_at({skill.target})" in asked:
-            yield Goal("AND", (Predicate("robot_at", (str(skill.target),)),))
 
 
-def _any_of(category: str | None, atom: Predicate) -> Goal:
-    return Goal("AND", (atom,), "EXISTS", (("X", str(category)),))
+def _any_of(category: str, atom: Predicate) -> Goal:
+    return Goal("AND", (atom,), "EXISTS", (("X", category),))
 
 
 class _Robot:

@@ -1,0 +1,210 @@
+"""Draws episodes: a furnished apartment, objects in it, a task and an instruction, proved by the expert.
+
+Episode `number` of a split depends on the seed, the split, its number and the configuration alone, so any range of
+episodes can be made anywhere. What turns out unsolvable, or solved from the start, is drawn again.
+"""
+
+import math
+import random
+import zlib
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
+
+import numpy as np
+
+from llarp.config import EpisodesConfig
+from llarp.errors import UserError
+from llarp.scenes.catalog import CATEGORIES, OPEN_RECEPTACLES, RECEPTACLES, category
+from llarp.scenes.layout import Layout, Surface
+from llarp.scenes.layouts import layout, released
+from llarp.scenes.variants import held_out_variants, training_variants
+from llarp.tasks.episode import Episode, ObjectInstance
+from llarp.tasks.expert import Unsolvable, prove
+from llarp.tasks.families import FAMILIES, TRAINING, Family
+from llarp.tasks.splits import HELD_OUT_FREE, SPLITS, Split
+from llarp.tasks.templates import Wording, language
+from llarp.tasks.world import World
+
+MAX_ATTEMPTS = 100
+"""Draws of one episode before giving up; one or two are the rule."""
+SPACING_M = 0.24
+"""Least distance between the centres of two objects."""
+EDGE_M = 0.08
+"""Least distance of an object's centre from its receptacle's edge; half the way to the middle where that is less."""
+SPOT_TRIES = 10
+"""Random spots tried on one receptacle."""
+
+
+def generate(
+    split: str, count: int, seed: int, config: EpisodesConfig, start: int = 0, *, world: World
+) -> Iterator[Episode]:
+    """Episodes `start` to `start + count - 1` of a split, each with plan, demonstration and subgoals.
+
+    Args:
+        split: a key of SPLITS.
+        count: how many.
+        seed: of everything random.
+        config: objects per episode and number of layouts.
+        start: number of the first.
+        world: what the episodes are proved in; it is reset all the time.
+
+    Raises:
+        UserError: no such split, or MAX_ATTEMPTS draws of an episode were all unsolvable.
+
+    """
+    if split not in SPLITS:
+        raise UserError(f"no split is called {split!r}", do=f"use one of {', '.join(SPLITS)}")
+    for number in range(start, start + count):
+        yield _episode(split, number, seed, config, world)
+
+
+def layout_names(split: str, config: EpisodesConfig) -> tuple[str, ...]:
+    """The layouts that episodes of a split stand in, released ones (sc0 is training's, as in the paper) first."""
+    return _layout_names(SPLITS[split].seen_places, config.layouts)
+
+
+@lru_cache
+def _layout_names(seen: bool, count: int) -> tuple[str, ...]:
+    family, kind = ("_sc0_", "train") if seen else ("_sc3_", "new")
+    generated = (f"gen_{kind}_{number:04d}" for number in range(count))
+    return (*(name for name in released() if family in name), *generated)
+
+
+def _episode(split: str, number: int, seed: int, config: EpisodesConfig, world: World) -> Episode:
+    here = SPLITS[split]
+    rng = _rng(seed, split, number, 0)  # family and wording stay, so that hard ones are not drawn less often
+    family = FAMILIES[rng.choices(tuple(here.families), tuple(here.families.values()))[0]]
+    wording = rng.choice(language().pools[here.pool][family.id])
+    reason = ""
+    for attempt in range(1, MAX_ATTEMPTS + 1):
+        draft = _draft(_rng(seed, split, number, attempt), split, number, family, wording, config)
+        try:
+            return prove(world, draft)
+        except Unsolvable as error:
+            reason = str(error)
+    raise UserError(
+        f"{MAX_ATTEMPTS} draws were all unsolvable, the last because {reason}",
+        f"episode {number} of split {split}, wording {wording.id}",
+        "generate with more layouts or fewer objects",
+    )
+
+
+def _rng(seed: int, split: str, number: int, attempt: int) -> random.Random:
+    words = np.random.SeedSequence((seed, zlib.crc32(split.encode()), number, attempt)).generate_state(4)
+    return random.Random(words.tobytes())
+
+
+def _draft(
+    rng: random.Random, split: str, number: int, family: Family, wording: Wording, config: EpisodesConfig
+) -> Episode:
+    """An episode that may be unsolvable."""
+    here = SPLITS[split]
+    case = rng.choice(family.cases)
+    place = rng.choice(layout_names(split, config))
+    slots = _slots(rng, here, family, wording)
+    return Episode(
+        episode_id=f"{split}-{number:06d}",
+        split=split,
+        family=family.id,
+        template=wording.id,
+        instruction=language().fill(wording, slots, rng),
+        layout=place,
+        objects=_objects(rng, here, family, slots, layout(place), config.objects),
+        start=case.start,
+        goal=case.goal_for(slots),
+        subgoals=(),
+        plan=(),
+        demonstration=(),
+    )
+
+
+def _slots(rng: random.Random, here: Split, family: Family, wording: Wording) -> dict[str, str]:
+    """Identifiers for every slot of the family and of the wording; no two the same."""
+    slots: dict[str, str] = {}
+    letters = family.slots | wording.slots
+    for letter in sorted(letters, key=lambda letter: (letter not in wording.allowed, letter)):
+        if letter in "abc":
+            usual: Sequence[str] = [r.id for r in RECEPTACLES] if family.id == "go_to" else OPEN_RECEPTACLES
+        else:
+            usual = _categories(here.held_out_categories, family.id)
+        allowed = wording.allowed.get(letter, usual)
+        slots[letter] = rng.choice([id for id in allowed if id in usual and id not in slots.values()])
+    return slots
+
+
+@lru_cache
+def _categories(held_out: bool, family: str) -> tuple[str, ...]:
+    """Categories that may be asked for in a family."""
+    if not held_out and family in TRAINING and family not in HELD_OUT_FREE:
+        return tuple(entry.id for entry in CATEGORIES)
+    return tuple(entry.id for entry in CATEGORIES if entry.held_out == held_out)
+
+
+def _objects(
+    rng: random.Random, here: Split, family: Family, slots: Mapping[str, str], room: Layout, count: int
+) -> tuple[ObjectInstance, ...]:
+    """Objects on the open receptacles: those asked for where the task needs them, then one of each other category.
+
+    What the instruction does not locate lies on none of the receptacles that the task is about. Only categories that
+    are not asked for come twice, so an instruction is never ambiguous.
+    """
+    targets = {slots[letter] for letter in family.receptacles}
+    elsewhere = [id for id in OPEN_RECEPTACLES if id not in targets]
+    wanted: list[tuple[str, list[str]]] = []
+    for letter, source in family.sources.items():
+        places = elsewhere if source is None else [slots[source]]
+        wanted += [(slots[letter], places)] * rng.choice(family.quantity)
+    asked = {slots[letter] for letter in family.sources}
+    others = [entry.id for entry in CATEGORIES if entry.id not in asked]
+    rng.shuffle(others)
+    others += rng.choices(others, k=max(0, count - len(wanted) - len(others)))
+    wanted += [(id, list(OPEN_RECEPTACLES)) for id in others[: max(0, count - len(wanted))]]
+
+    variants = training_variants() if here.seen_places else held_out_variants()
+    taken: dict[str, list[tuple[float, float]]] = {id: [] for id in OPEN_RECEPTACLES}
+    copies: Counter[str] = Counter()
+    objects = []
+    for kind, places in wanted:
+        asset = rng.choice(category(kind).assets)
+        receptacle, x, y = _place(rng, places, room.surfaces, taken)
+        yaw = rng.uniform(-math.pi, math.pi)
+        objects.append(
+            ObjectInstance(
+                name=f"{asset}:{copies[asset]}",
+                category=kind,
+                asset=asset,
+                variant=rng.choice(variants),
+                receptacle=receptacle,
+                position=(round(x, 4), round(y, 4), room.surfaces[receptacle].center[2]),
+                quaternion=(round(math.cos(yaw / 2), 6), 0.0, 0.0, round(math.sin(yaw / 2), 6)),
+            )
+        )
+        copies[asset] += 1
+    return tuple(objects)
+
+
+def _place(
+    rng: random.Random,
+    places: Sequence[str],
+    surfaces: Mapping[str, Surface],
+    taken: dict[str, list[tuple[float, float]]],
+) -> tuple[str, float, float]:
+    """A receptacle and a spot on it with SPACING_M to every object there, or the roomiest spot tried."""
+    best, roomiest = None, -1.0
+    for receptacle in rng.sample(places, len(places)):
+        surface = surfaces[receptacle]
+        half_u, half_v = (max(half - EDGE_M, half / 2) for half in surface.half)
+        for _ in range(SPOT_TRIES):
+            x, y = surface.to_world(rng.uniform(-half_u, half_u), rng.uniform(-half_v, half_v))
+            room = min((math.hypot(x - u, y - v) for u, v in taken[receptacle]), default=math.inf)
+            if room > roomiest:
+                best, roomiest = (receptacle, x, y), room
+            if room >= SPACING_M:
+                break
+        else:
+            continue
+        break
+    assert best is not None
+    taken[best[0]].append(best[1:])
+    return best
