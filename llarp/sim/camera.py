@@ -64,9 +64,12 @@ class Camera:
         x, y = (points[..., :2] / np.maximum(depth, NEAR_M)[..., None] * self.focal).transpose(2, 0, 1)
         x, y = x + self.width / 2, y + self.height / 2
         boxes = np.stack([y.min(1), y.max(1), x.min(1), x.max(1)], -1)
-        behind, touching = (depth < NEAR_M).all(1), (depth < NEAR_M).any(1)
-        boxes[touching] = (0, self.height, 0, self.width)
-        boxes[behind] = 0
+        boxes[(depth < NEAR_M).any(1)] = (0, self.height, 0, self.width)  # it reaches beside the camera
+        half = np.array([self.width, self.height]) / 2 / self.focal
+        sides = np.concatenate(
+            [points[..., :2] + half * depth[..., None], half * depth[..., None] - points[..., :2]], -1
+        )
+        boxes[(sides < 0).all(1).any(1)] = 0  # wholly beyond one side of the picture
         boxes[:, 0::2], boxes[:, 1::2] = np.floor(boxes[:, 0::2]), np.ceil(boxes[:, 1::2])
         return np.clip(boxes, 0, [self.height, self.height, self.width, self.width]).astype(np.int64)
 

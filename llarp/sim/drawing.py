@@ -18,7 +18,7 @@ from llarp.config import CameraConfig
 from llarp.scenes.layout import Layout, Pose
 from llarp.sim.bodies import Body, form_body
 from llarp.sim.camera import LIGHT, Camera, shade, turn
-from llarp.sim.house import furnish
+from llarp.sim.house import build
 from llarp.sim.looks import look
 
 VERSION = 1
@@ -75,6 +75,7 @@ class Recent(OrderedDict[Hashable, T]):
         return self[key]
 
 
+@lru_cache(maxsize=8192)
 def corners(placement: Placement) -> np.ndarray:
     """float64[8, 3] corners, in the world, of a box around an object."""
     seen = look(placement.asset, placement.variant)
@@ -135,7 +136,7 @@ class Painter:
 
     def _backdrop(self, layout: Layout, pose: Pose, joints: tuple[tuple[str, float], ...]) -> Layer:
         """Every pixel of the furniture."""
-        house = self._houses.find(layout.name, lambda: furnish(layout))
+        house = self._houses.find(layout.name, lambda: Body(build(layout)))
         house.move(dict(joints))
         eye, rays = (
             self.camera.eye_at(pose),

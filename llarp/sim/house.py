@@ -12,7 +12,7 @@ import mujoco
 from llarp.scenes.furniture import FURNITURE, HANDLE_FORWARD
 from llarp.scenes.layout import Layout, Surface
 from llarp.scenes.layouts import room
-from llarp.sim.bodies import Body, Colour, add_solids, new_spec
+from llarp.sim.bodies import Colour, add_solids, new_spec
 from llarp.sim.forms import Solid
 
 SLIDE_M = 2 * FURNITURE["left_drawer"].body[0]
@@ -185,8 +185,8 @@ class _House:
                 _box(body, "a97844", (-SLIDE_M - 0.05, side, low), (-0.03, side + 0.02, high - 0.05))
 
 
-def furnish(layout: Layout) -> Body:
-    """The layout's furniture with everything shut; joints are named after the handles."""
+def build(layout: Layout) -> mujoco.MjSpec:
+    """The layout's furniture, not compiled yet; joints are named after the handles, at zero everything is shut."""
     house = _House(layout)
     house.room()
     house.sofa()
@@ -199,4 +199,4 @@ def furnish(layout: Layout) -> Body:
     house.chair()
     house.fridge()
     house.drawers()
-    return Body(house.spec)
+    return house.spec

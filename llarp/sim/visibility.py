@@ -19,6 +19,8 @@ from llarp.sim.drawing import Placement, corners, painter
 
 SPOTS = tuple(itertools.product((-0.9, 0.0, 0.9), repeat=2))
 """Shares of a surface's half extents."""
+GOLDEN_ANGLE = math.pi * (3 - math.sqrt(5))
+"""Turns by it cover all directions evenly, however many there are."""
 
 
 @dataclass(frozen=True)
