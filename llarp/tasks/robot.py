@@ -1,0 +1,222 @@
+"""How the expert gets things done: routines that yield the skills to take next, in step with the world."""
+
+from collections.abc import Iterator
+
+from llarp.scenes.catalog import NAV_TARGETS, handle, receptacle
+from llarp.tasks.episode import Episode
+from llarp.tasks.goals import Predicate
+from llarp.tasks.skills import Skill
+from llarp.tasks.world import World
+
+SEARCH_ORDER: tuple[str, ...] = (
+    "sink", "left_counter", "right_counter", "black_table", "brown_table", "tv_stand", "sofa",
+)  # fmt: skip
+"""Where the demonstrating expert looks for things, in this order: always the same, so that it can be imitated."""
+
+Literal = tuple[Predicate, bool]
+"""An atom without variables and whether it must hold."""
+
+Way = tuple[Literal, ...]
+"""Literals that meet a goal together."""
+
+
+class Unsolvable(Exception):  # noqa: N818 (a finding, not an error)
+    """The expert found no plan within the horizon; the message says why."""
+
+
+class Robot:
+    """What the expert believes about the world, and routines that yield the skills to take next.
+
+    A routine runs in step with the world: after it yields a skill, the skill is carried out before it goes on. Where
+    objects are is known from the start (`where`); `search` alone does not use it.
+    """
+
+    def __init__(self, world: World, episode: Episode, hasty: bool = True) -> None:
+        """Resets the world. A hasty robot puts what it must get rid of on the nearest place, another on a fixed one."""
+        world.reset(episode)
+        self.world, self.hasty = world, hasty
+        self.instruction = episode.instruction.lower()
+        self.category = {entry.name: entry.category for entry in episode.objects}
+        self.where = {entry.name: entry.receptacle for entry in episode.objects}
+        self.at: str | None = None
+        self.held: str | None = next((atom.args[0] for atom in episode.start if atom.name == "holding"), None)
+        self.in_the_way: set[str] = set()
+
+    def unmet(self, way: Way) -> list[Literal]:
+        """The literals of a way that are not yet as they must be."""
+        return [(atom, wanted) for atom, wanted in way if self.world.holds(atom) != wanted]
+
+    def estimate(self, way: Way) -> tuple[int, int]:
+        """(least number of skills that are still to come, things to be fetched from where the instruction names not).
+
+        Fewer is better: the first bounds a plan's length from below, the second breaks ties.
+        """
+        unmet = self.unmet(way)
+        moved = [atom.args[0] for atom, _ in unmet if atom.name in ("on_top", "in")]
+        fetched = [name for name in moved if name != self.held]
+        sources = {self.where[name] for name in fetched}
+        targets = {atom.args[1] for atom, wanted in unmet if atom.name in ("on_top", "in") and wanted}
+        others = len(unmet) - len(moved)
+        stands = len((sources | targets) - {self.at})
+        unnamed = sum(receptacle(source).words.lower() not in self.instruction for source in sources)
+        return len(moved) + len(fetched) + stands + (others if not moved else 0), unnamed
+
+    def follow(self, way: Way) -> Iterator[Skill]:
+        """Meets the literals of a way one by one, those first that others rest on."""
+        order = (
+            ("opened_fridge", "opened_cab"), ("on_top", "in"), ("closed_fridge", "closed_cab"),
+            ("holding", "not_holding"), ("robot_at_obj", "robot_at"),
+        )  # fmt: skip
+        rank = {name: number for number, names in enumerate(order) for name in names}
+
+        def urgency(literal: Literal) -> tuple[bool, int, bool]:
+            name, subject = literal[0].name, literal[0].args[:1]
+            return subject != (self.held,), rank[name], bool(self.in_the_way.intersection(subject))
+
+        while unmet := self.unmet(way):
+            atom, wanted = min(unmet, key=urgency)
+            idle = True
+            for skill in self.achieve(atom, wanted, way):
+                idle = False
+                yield skill
+            if idle:
+                raise Unsolvable(f"no skill makes {atom} {str(wanted).lower()}")
+
+    def achieve(self, atom: Predicate, wanted: bool, way: Way) -> Iterator[Skill]:
+        """Brings one literal about."""
+        name, args = atom.name, atom.args
+        if name in ("on_top", "in"):
+            target = args[1] if name == "on_top" else handle(args[1]).receptacle
+            if target is None:
+                raise Unsolvable(f"nothing can be put behind {args[1]}")
+            if self.held != args[0]:
+                yield from self.take(args[0], way)
+            if self.held == args[0]:
+                yield from self.put(target) if wanted else self.put_away(way)
+            elif self.held in self.in_the_way:  # another instance was nearer, and not for the first time
+                yield from self.put(SEARCH_ORDER[-1])
+            else:  # what is to become of it comes first
+                self.in_the_way.add(str(self.held))
+        elif name.startswith(("opened", "closed")):
+            yield from self.turn(args[0], name.startswith("opened") == wanted)
+        elif name in ("holding", "not_holding"):
+            if (name == "holding") != wanted:
+                yield from self.put_away(way)
+            elif name == "holding":
+                yield from self.take(args[0], way)
+        else:
+            yield from self.approach(atom, wanted)
+
+    def search(self, ways: list[Way]) -> Iterator[Skill]:
+        """Visits the open receptacles until everything that some cheapest way asks for was found and put in place."""
+        for stop in SEARCH_ORDER:
+            sought = self.sought(ways)
+            if not sought:
+                return
+            if set(sought.values()) == {stop}:
+                continue  # what is already where it belongs is not sought, so nothing can be here
+            yield from self.go(stop)
+            noticed: set[str] = set()
+            while True:
+                if near := self.in_reach(ways):
+                    noticed.update(near)
+                    yield from self.grab(self.category[near[0]])
+                    target = self.sought(ways).get(str(self.held))
+                    if target is None:
+                        raise Unsolvable(f"another instance than {near[0]} is nearer")
+                    yield from self.put(target)
+                elif self.at != stop and noticed & self.sought(ways).keys():
+                    yield from self.go(stop)  # more of what it looks for was here
+                else:
+                    break
+        if self.sought(ways):
+            raise Unsolvable("what is asked for is on no open receptacle, or out of reach there")
+
+    def sought(self, ways: list[Way]) -> dict[str, str | None]:
+        """Objects still to be found for the ways nearest to their end, and the receptacle to put each on, if any."""
+        left = [self.unmet(way) for way in ways]
+        fewest = min(map(len, left))
+        return {
+            atom.args[0]: atom.args[1] if atom.name == "on_top" else None
+            for literals in left
+            if len(literals) == fewest
+            for atom, wanted in literals
+            if wanted and atom.name in ("on_top", "robot_at_obj")
+        }
+
+    def in_reach(self, ways: list[Way]) -> list[str]:
+        """Objects to be moved that can be picked from here."""
+        return [
+            name
+            for name, target in self.sought(ways).items()
+            if target is not None
+            and self.world.is_valid(Skill("pick", self.category[name]))
+            and self.world.holds(Predicate("robot_at_obj", (name,)))
+        ]
+
+    def take(self, name: str, way: Way) -> Iterator[Skill]:
+        """Fetches an object from where it is; ends up with another one of the category when that one is nearer."""
+        if self.held is not None and self.held != name:
+            yield from self.put_away(way)
+        if self.held != name:
+            yield from self.reach(self.where[name], Skill("pick", self.category[name]))
+            yield from self.grab(self.category[name])
+
+    def grab(self, category: str) -> Iterator[Skill]:
+        """Picks the nearest object of a category and notes which one it was."""
+        yield Skill("pick", category)
+        held = (name for name in self.world.instances(category) if self.world.holds(Predicate("holding", (name,))))
+        self.held = next(held, None)
+
+    def put(self, target: str) -> Iterator[Skill]:
+        """Goes to a receptacle and puts what it holds there."""
+        yield from self.reach(target, Skill("place", target))
+        yield from self.drop(target)
+
+    def drop(self, target: str) -> Iterator[Skill]:
+        """Puts what it holds on a receptacle from where it stands."""
+        yield Skill("place", target)
+        if self.held is not None:
+            self.where[self.held] = target
+        self.held = None
+
+    def put_away(self, way: Way) -> Iterator[Skill]:
+        """Puts what it holds on an open receptacle where it neither came from nor must not be."""
+        barred = {atom.args[1] for atom, wanted in way if atom.name == "on_top" and not wanted}
+        barred.add(self.where.get(str(self.held), ""))
+        free = [target for target in reversed(SEARCH_ORDER) if target not in barred]
+        near = (target for target in free if self.world.is_valid(Skill("place", target)))
+        target = next(near, None) if self.hasty else None
+        yield from self.put(free[0]) if target is None else self.drop(target)
+
+    def approach(self, atom: Predicate, wanted: bool) -> Iterator[Skill]:
+        """Goes from place to place, the likeliest first, until `robot_at` or `robot_at_obj` is as it must be."""
+        place = self.where.get(atom.args[0], atom.args[0])
+        likely = [place] if wanted and place in NAV_TARGETS else []
+        for target in (*likely, *SEARCH_ORDER):
+            yield from self.go(target)
+            if self.world.holds(atom) == wanted:
+                return
+
+    def reach(self, place: str, skill: Skill) -> Iterator[Skill]:
+        """Makes a skill possible at a receptacle: opens what closes it and stands before it."""
+        door = receptacle(place).handle
+        if door is None:
+            yield from self.go(place)
+        else:
+            yield from self.turn(door, True)
+            if not self.world.is_valid(skill):
+                yield from self.go(place)
+
+    def turn(self, door: str, opened: bool) -> Iterator[Skill]:
+        """Opens or closes the fridge or a drawer, unless it is so already."""
+        kind = "fridge" if door == "fridge_handle" else "cab"
+        if not self.world.holds(Predicate(f"{'opened' if opened else 'closed'}_{kind}", (door,))):
+            yield from self.go(door)
+            yield Skill(f"{'open' if opened else 'close'}_{kind}", None if kind == "fridge" else door)
+
+    def go(self, target: str) -> Iterator[Skill]:
+        """Stands before a navigation target, unless it does already."""
+        if self.at != target:
+            yield Skill("nav", target)
+            self.at = target
