@@ -65,8 +65,8 @@ def train(
         `out`.
 
     Raises:
-        UserError: the number of ranks is not `config.processes`, a feature is missing, an instruction is too long, a folder cannot be written, or the backbone is
-            missing or has other weights. Every rank raises it alike.
+        UserError: the number of ranks is not `config.processes`, a feature is missing, an instruction is too long, a
+            folder cannot be written, or the backbone is missing or has other weights. Every rank raises it alike.
 
     """
     if not demonstrations:

@@ -120,13 +120,7 @@ class LLaRPPolicy(Policy):
 
     def save(self, folder: Path) -> None:
         """Writes adapters.safetensors and policy.json, whole or not at all; the backbone is never saved."""
-        with folder_aside(folder) as aside:
-            self.write(aside)
-
-    def write(self, folder: Path) -> None:
-        """Writes the two files into an existing folder."""
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.adapters.state_dict().items()}
-        save_file(tensors, folder / "adapters.safetensors")
         meta = {
             "format": FORMAT,
             "policy": self.config.model_dump(),
@@ -134,7 +128,9 @@ class LLaRPPolicy(Policy):
             "token_shape": list(self.token_shape),
             "num_actions": len(SKILLS),
         }
-        (folder / "policy.json").write_text(json.dumps(meta, indent=2) + "\n")
+        with folder_aside(folder) as aside:
+            save_file(tensors, aside / "adapters.safetensors")
+            (aside / "policy.json").write_text(json.dumps(meta, indent=2) + "\n")
 
     @classmethod
     def load(cls, folder: Path, backbone: Backbone | None = None, sampling_seed: int | None = None) -> LLaRPPolicy:

@@ -100,7 +100,7 @@ class TransformerBackbone(Backbone):
 
     def _forward(
         self, seen_BQK: torch.Tensor, position_BQ: torch.Tensor, memory: Memory | None, **inputs: torch.Tensor
-    ) -> tuple[torch.Tensor, Cache]:
+    ) -> tuple[torch.Tensor, Cache | None]:
         """Hidden states float32 [B, Q, D] of Q new tokens, and the cache after them."""
         dtype: Any = self.model.dtype
         # The smallest number instead of -inf: rows of padding see nothing, and must not become NaN.
@@ -131,8 +131,9 @@ def _cache(memory: Memory | None) -> Cache:
     return cache
 
 
-def _layers(cache: Cache) -> tuple[tuple[torch.Tensor, torch.Tensor], ...]:
-    layers: Any = cache.layers
+def _layers(cache: Cache | None) -> tuple[tuple[torch.Tensor, torch.Tensor], ...]:
+    """Keys and values of each layer; none of a model that keeps none."""
+    layers: Any = cache.layers if cache else ()
     return tuple((layer.keys, layer.values) for layer in layers)
 
 

