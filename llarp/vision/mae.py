@@ -121,9 +121,10 @@ def _rate(step: int, total: int) -> float:
 
 
 def _model(config: EncoderConfig, edge: int) -> "ViTMAEForPreTraining":
+    import torch
     from transformers import ViTMAEConfig, ViTMAEForPreTraining
 
-    return ViTMAEForPreTraining(
+    model = ViTMAEForPreTraining(
         ViTMAEConfig(
             image_size=edge,
             patch_size=config.patch,
@@ -132,6 +133,7 @@ def _model(config: EncoderConfig, edge: int) -> "ViTMAEForPreTraining":
             num_attention_heads=config.heads,
             intermediate_size=MLP_RATIO * config.dim,
             layer_norm_eps=1e-6,
+            initializer_range=0.5 * config.dim**-0.5,  # 0.02, made for a width of 768, is slow to leave at 64
             decoder_hidden_size=config.dim,
             decoder_num_hidden_layers=DECODER_DEPTH,
             decoder_num_attention_heads=config.heads,
@@ -140,6 +142,23 @@ def _model(config: EncoderConfig, edge: int) -> "ViTMAEForPreTraining":
             norm_pix_loss=NORM_PIX_LOSS,
         )
     )
+    # transformers 5.23 leaves both tables of positions at zero, and the decoder cannot tell one gap from another.
+    positions = _positions(edge // config.patch, config.dim)
+    with torch.no_grad():
+        model.vit.embeddings.position_embeddings.copy_(positions)
+        model.decoder.decoder_pos_embed.copy_(positions)
+    return model
+
+
+def _positions(grid: int, dim: int) -> "torch.Tensor":
+    """float32[1, 1 + grid * grid, dim] sines and cosines of row and column; zero for the class token."""
+    import torch
+
+    angles = torch.arange(grid)[:, None] / 10_000 ** (torch.arange(dim // 4) / (dim // 4))
+    waves = torch.cat([angles.sin(), angles.cos()], 1)  # [grid, dim / 2]
+    rows, columns = waves[:, None].expand(-1, grid, -1), waves[None].expand(grid, -1, -1)
+    table = torch.cat([rows, columns], 2).reshape(grid * grid, dim)
+    return torch.cat([torch.zeros(1, dim), table])[None]
 
 
 def _plain_vit(model: "ViTMAEForPreTraining") -> "ViTModel":

@@ -1,0 +1,170 @@
+"""What a frozen encoder's features tell: linear probes on frames of episodes that the encoder was not trained on.
+
+A probe is ridge regression on targets of -1 and 1, its strength chosen on part of the training frames. Objects count
+as in view when they are within the robot's reach and their box covers at least `MIN_PIXELS` pixels, so that the probe
+asks for what a policy must know to pick. Legend: N frames, C categories, F numbers of a feature.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from llarp.config import CameraConfig
+from llarp.scenes.catalog import CATEGORIES, category_of_asset
+from llarp.sim.embedded import EmbeddedSimulator
+from llarp.sim.rules import REACH_M
+from llarp.tasks.episode import Episode
+from llarp.vision.encoder import Output, ViTEncoder
+from llarp.vision.warm import distinct_views
+
+MIN_PIXELS = 30
+STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0)
+"""Of the ridge, relative to the mean squared length of a standardised feature."""
+TRAIN_SHARE = 0.8
+PIXEL_STRIDE = 4
+"""Raw pixels are averaged over squares of this edge."""
+TOLERANCE = 0.01
+"""The class token is as good as the patches when it falls short of them by no more than this."""
+
+_INDEX = {entry.id: number for number, entry in enumerate(CATEGORIES)}
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Frames and what is true of them."""
+
+    frames: np.ndarray
+    """uint8[N, H, W, 3]"""
+    in_view: np.ndarray
+    """bool[N, C]"""
+    held: np.ndarray
+    """int64[N] category held; C for an empty hand."""
+    fridge_open: np.ndarray
+    """bool[N] whether the fridge stands open in view."""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """How much of the truth is read off one kind of feature; shares of 1, nan where no test frame could show it."""
+
+    features: str
+    width: int
+    """F."""
+    in_view: float
+    """Mean over categories of the average precision of "is in view"."""
+    held: float
+    """Share of frames with something in the hand whose category is named."""
+    fridge_open: float
+    """Average precision of "the fridge stands open in view"."""
+
+    def metrics(self) -> dict[str, float]:
+        """Figures to log, as `probe/patches/in_view`."""
+        figures = asdict(self)
+        return {f"probe/{self.features}/{name}": figures[name] for name in ("in_view", "held", "fridge_open")}
+
+
+def sample_labelled(episodes: Sequence[Episode], camera: CameraConfig, count: int, seed: int) -> Labelled:
+    """Distinct frames of demonstrations, at most `count`, and what is true of them."""
+    simulator = EmbeddedSimulator(camera)
+    frames, in_view, held, fridge_open = [], [], [], []
+    for _, _ in zip(range(count), distinct_views(episodes, simulator, seed), strict=False):
+        view, pose = simulator.view(), simulator.pose
+        row = np.zeros(len(CATEGORIES), bool)
+        for placement, (top, bottom, left, right) in zip(view.placements, view.boxes, strict=True):
+            if (bottom - top) * (right - left) >= MIN_PIXELS and pose.distance(placement.x, placement.y) <= REACH_M:
+                row[_INDEX[category_of_asset(placement.asset)]] = True
+        frames.append(simulator.render())
+        in_view.append(row)
+        held.append(len(CATEGORIES) if view.held is None else _INDEX[category_of_asset(view.held[0])])
+        fridge_open.append(any(handle == "fridge_handle" for handle, _ in view.joints))
+    return Labelled(np.stack(frames), np.stack(in_view), np.array(held), np.array(fridge_open))
+
+
+def compare(encoder: ViTEncoder, sample: Labelled, seed: int) -> list[Probe]:
+    """Probes of the encoder's class token, mean and patches, of raw pixels, and of the same network untrained."""
+    outputs: tuple[Output, ...] = ("cls", "mean", "patches")
+    features = {output: _encode(encoder.with_output(output), sample.frames) for output in outputs}
+    features["pixels"] = _pixels(sample.frames)
+    features["untrained patches"] = _encode(_untrained(encoder, seed), sample.frames)
+    return [probe(name, values, sample) for name, values in features.items()]
+
+
+def class_token_suffices(probes: Sequence[Probe]) -> bool:
+    """Whether the class token tells as much as the patches do, within `TOLERANCE`, on every question asked."""
+    by_name = {entry.features: entry for entry in probes}
+    cls, patches = by_name["cls"], by_name["patches"]
+    pairs = [(cls.in_view, patches.in_view), (cls.held, patches.held), (cls.fridge_open, patches.fridge_open)]
+    return all(few >= many - TOLERANCE for few, many in pairs if not np.isnan(many))
+
+
+def probe(name: str, features_NF: np.ndarray, sample: Labelled) -> Probe:
+    """Fits on the first `TRAIN_SHARE` of the frames and scores on the rest."""
+    num_categories = sample.in_view.shape[1]
+    held = sample.held[:, None] == np.arange(num_categories + 1)
+    targets = np.concatenate([sample.in_view, held, sample.fridge_open[:, None]], 1)
+    cut = int(TRAIN_SHARE * len(targets))
+    scores = _ridge(features_NF[:cut], targets[:cut], features_NF[cut:])
+    truth = targets[cut:]
+    precisions = [average_precision(scores[:, c], truth[:, c]) for c in range(num_categories)]
+    holding = np.flatnonzero(sample.held[cut:] < num_categories)
+    named = scores[holding, num_categories:-1].argmax(1) == sample.held[cut:][holding]
+    return Probe(
+        features=name,
+        width=features_NF.shape[1],
+        in_view=float(np.nanmean(precisions)) if not np.isnan(precisions).all() else float("nan"),
+        held=float(named.mean()) if len(holding) else float("nan"),
+        fridge_open=average_precision(scores[:, -1], truth[:, -1]),
+    )
+
+
+def average_precision(scores: np.ndarray, truth: np.ndarray) -> float:
+    """Mean over the true ones of the precision at their rank; nan when none is true."""
+    ranked = truth[np.argsort(-scores, kind="stable")]
+    if not ranked.any():
+        return float("nan")
+    precision = np.cumsum(ranked) / np.arange(1, len(ranked) + 1)
+    return float(precision[ranked].mean())
+
+
+def _ridge(train_NF: np.ndarray, targets: np.ndarray, test_NF: np.ndarray) -> np.ndarray:
+    """Scores of the test rows; solved in the space of the N rows, as there are more numbers than frames."""
+    mean, std = train_NF.mean(0), train_NF.std(0) + 1e-4
+    train, test = (train_NF - mean) / std, (test_NF - mean) / std
+    gram, cross = train @ train.T / train.shape[1], test @ train.T / train.shape[1]
+    wanted = np.where(targets, 1.0, -1.0).astype(gram.dtype)
+    inner = int(TRAIN_SHARE * len(wanted))
+    errors = []
+    for strength in STRENGTHS:
+        guess = _solve(gram[:inner, :inner], wanted[:inner], gram[inner:, :inner], strength)
+        errors.append(np.square(guess - wanted[inner:]).mean())
+    return _solve(gram, wanted, cross, STRENGTHS[int(np.argmin(errors))])
+
+
+def _solve(gram: np.ndarray, wanted: np.ndarray, cross: np.ndarray, strength: float) -> np.ndarray:
+    middle = wanted.mean(0)
+    ridge = gram + strength * len(gram) * 1e-1 * np.eye(len(gram), dtype=gram.dtype)
+    return cross @ np.linalg.solve(ridge, wanted - middle) + middle
+
+
+def _encode(encoder: ViTEncoder, frames: np.ndarray) -> np.ndarray:
+    """float32[N, F], as the store keeps them: through float16."""
+    parts = [encoder.encode(frames[start : start + 64]) for start in range(0, len(frames), 64)]
+    return np.concatenate(parts).astype(np.float16).astype(np.float32).reshape(len(frames), -1)
+
+
+def _pixels(frames: np.ndarray) -> np.ndarray:
+    count, height, width, _ = frames.shape
+    rows, columns = height // PIXEL_STRIDE, width // PIXEL_STRIDE
+    cut = frames[:, : rows * PIXEL_STRIDE, : columns * PIXEL_STRIDE]
+    squares = cut.reshape(count, rows, PIXEL_STRIDE, columns, PIXEL_STRIDE, 3)
+    return squares.mean((2, 4), dtype=np.float32).reshape(count, -1)
+
+
+def _untrained(encoder: ViTEncoder, seed: int) -> ViTEncoder:
+    import torch
+    from transformers import ViTModel
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return ViTEncoder(ViTModel(encoder.model.config, add_pooling_layer=False), encoder.preprocessing, "patches")
