@@ -69,7 +69,7 @@ class Camera:
         sides = np.concatenate(
             [points[..., :2] + half * depth[..., None], half * depth[..., None] - points[..., :2]], -1
         )
-        boxes[(sides < 0).all(1).any(1)] = 0  # wholly beyond one side of the picture
+        boxes[np.any(np.all(sides < 0, axis=1), axis=1)] = 0  # wholly beyond one side of the picture
         boxes[:, 0::2], boxes[:, 1::2] = np.floor(boxes[:, 0::2]), np.ceil(boxes[:, 1::2])
         return np.clip(boxes, 0, [self.height, self.height, self.width, self.width]).astype(np.int64)
 

@@ -44,13 +44,9 @@ def _placements(layout_name: str, category: int) -> Iterator[tuple[str, Placemen
     for number, (receptacle, (u, v)) in enumerate(cases):
         surface = surfaces[receptacle]
         x, y = surface.to_world(u * surface.half[0], v * surface.half[1])
-        for turn in range(4):
-            case = 4 * number + turn
-            yaw = math.pi * turn / 4 + 0.1
-            yield (
-                receptacle,
-                Placement(assets[case % len(assets)], case * 5 % NUM_VARIANTS, x, y, surface.center[2], yaw),
-            )
+        for case in (2 * number, 2 * number + 1):
+            asset, variant = assets[case % len(assets)], case * 5 % NUM_VARIANTS
+            yield receptacle, Placement(asset, variant, x, y, surface.center[2], case * GOLDEN_ANGLE)
 
 
 def table(camera: CameraConfig, layout_name: str = "gen_train_0000") -> list[Visibility]:
