@@ -16,6 +16,10 @@ from llarp.scenes.layout import Layout, Pose, Surface
 
 ROOM_MARGIN_M = 0.25
 """Metres between the outermost furniture or standing point and the walls."""
+AHEAD_M = 2.1
+"""What is farther than this from the robot's first pose is certainly out of its reach."""
+START_GRID = 16
+"""Points along each side of the room that are tried for it."""
 
 
 @cache
@@ -61,12 +65,21 @@ def room(here: Layout) -> tuple[float, float, float, float]:
 
 
 def start(here: Layout) -> Pose:
-    """The robot's pose before its first skill: the free point nearest to the room's middle, facing the sink."""
+    """The robot's pose before its first skill: free, near the room's middle, with nothing to act on before it.
+
+    Of the points where the robot has room, and of four headings, it is the one with the farthest receptacle or handle
+    ahead (farther than AHEAD_M counts no more), and among those the nearest to the middle.
+    """
     x0, y0, x1, y1 = room(here)
-    middle_x, middle_y = (x0 + x1) / 2, (y0 + y1) / 2
-    rects = bodies(here).values()
-    grid = [(x0 + (x1 - x0) * i / 20, y0 + (y1 - y0) * j / 20) for i in range(1, 20) for j in range(1, 20)]
+    rects = list(bodies(here).values())
+    things = [surface.center for surface in here.surfaces.values()] + list(here.handles.values())
+    steps = [(i + 0.5) / START_GRID for i in range(START_GRID)]
+    grid = [(x0 + (x1 - x0) * i, y0 + (y1 - y0) * j) for i in steps for j in steps]
     free = [at for at in grid if min(clearance(*at, rect) for rect in rects) >= ROBOT_RADIUS]
-    x, y = min(free or grid, key=lambda at: ((at[0] - middle_x) ** 2 + (at[1] - middle_y) ** 2, at))
-    sink = here.surfaces["sink"].center
-    return Pose(x, y, math.atan2(sink[1] - y, sink[0] - x))
+    poses = [Pose(*at, quarter * math.pi / 2) for at in free or grid for quarter in range(4)]
+
+    def badness(pose: Pose) -> tuple[float, float]:
+        ahead = [pose.distance(x, y) for x, y, _ in things if pose.bearing(x, y) <= math.pi / 2]
+        return -min((*ahead, AHEAD_M)), pose.distance((x0 + x1) / 2, (y0 + y1) / 2)
+
+    return min(poses, key=badness)

@@ -93,7 +93,11 @@ def assignments(goal: Goal, facts: Facts) -> Iterator[dict[str, str]]:
 
 
 def satisfied(goal: Goal, facts: Facts) -> bool:
-    """Whether the goal holds. EXISTS with NAND reads "there is none such that ...", FORALL over nothing is true."""
+    """Whether the goal holds. EXISTS with NAND reads "there is none such that ...", FORALL over nothing is true.
+
+    The released episodes cannot tell that reading from the weaker "there is one that is not": whenever they take
+    something off a place, there is exactly one of its category. Only the stronger is what the instructions ask.
+    """
 
     def conjunction(values: Mapping[str, str]) -> bool:
         return all(_holds(term.bind(values), facts) for term in goal.terms)
