@@ -145,13 +145,16 @@ class Robot:
         }
 
     def in_reach(self, ways: list[Way]) -> list[str]:
-        """Objects to be moved that can be picked from here."""
+        """Objects to be moved that can be picked from the receptacle it faces.
+
+        What is in reach on a neighbouring one may be out of the picture: taking it could not be imitated.
+        """
         return [
             name
             for name, target in self.sought(ways).items()
             if target is not None
+            and self.where[name] == self.at
             and self.world.is_valid(Skill("pick", self.category[name]))
-            and self.world.holds(Predicate("robot_at_obj", (name,)))
         ]
 
     def take(self, name: str, way: Way) -> Iterator[Skill]:
