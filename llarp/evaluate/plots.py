@@ -18,6 +18,7 @@ _STYLE: dict[Any, object] = {  # keys as in matplotlibrc
     "svg.fonttype": "none",  # text stays text: small, searchable, in the page's font
     "font.family": "sans-serif",
     "font.size": 10.0,
+    "xtick.labelsize": 8.5,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.edgecolor": "#9aa5b1",
@@ -90,7 +91,7 @@ def success_bars(summary: Summary, source: str) -> str:
 
 def training_curves(curves: Mapping[str, Sequence[tuple[int, float]]]) -> str:
     """One small plot per metric: (step, value) points."""
-    columns = min(3, len(curves))
+    columns = {1: 1, 2: 2, 4: 2}.get(len(curves), 3)
     rows = -(-len(curves) // columns)
     with _figure("training", 11 if columns > 1 else 6, 2.6 * rows) as figure:
         panels = list(figure.subplots(rows, columns, squeeze=False).flat)

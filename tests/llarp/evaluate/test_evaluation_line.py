@@ -43,7 +43,7 @@ def setup(tmp_path_factory):
 @pytest.fixture(scope="module")
 def episodes():
     config = EpisodesConfig(train=1, per_split=3, layouts=2, objects=34, workers=1)
-    wanted = (("new_scenes", 3), ("multiple_objects", 2))
+    wanted = (("new_scenes", 2), ("multiple_objects", 1))
     return [episode for split, count in wanted for episode in generate(split, count, 7, config, world=RuleWorld())]
 
 
