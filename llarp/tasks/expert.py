@@ -84,8 +84,8 @@ def prove(world: World, episode: Episode) -> Episode:
         Unsolvable: as `plan` and `demonstrate`.
 
     """
-    skills = plan(world, episode)
     demonstration = demonstrate(world, episode)
+    skills = min(plan(world, episode), demonstration, key=len)  # a search may happen upon a better order
     world.reset(episode)
     *earlier, last = _milestones(episode, skills)
     subgoals = [goal for goal in dict.fromkeys((*earlier, last)) if goal is not None and not satisfied(goal, world)]
