@@ -1,0 +1,69 @@
+"""Stage `encoder`: the frozen visual encoder, trained here as a masked autoencoder or converted from VC-1's weights."""
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from components.paths import Paths
+from components.stage import OnMetrics, Result, ignore, main
+from llarp.config import Params
+from llarp.errors import UserError
+from llarp.files import file_aside
+
+if TYPE_CHECKING:
+    from llarp.vision.encoder import ViTEncoder
+
+PROBED_FRAMES = 1200
+"""At most; of episodes that the encoder was not trained on."""
+
+
+def run(params: Params, paths: Paths, on_metrics: OnMetrics = ignore) -> Result:
+    """Writes the encoder's folder and what linear probes read off its features."""
+    from llarp.tasks import store
+    from llarp.vision import probe
+
+    encoder = build(params, paths, on_metrics)
+    unseen = store.read(paths.split("train_validation"))
+    count = min(PROBED_FRAMES, params.encoder.frames)
+    probes = probe.compare(encoder, probe.sample_labelled(unseen, params.camera, count, params.seed), params.seed)
+    with file_aside(paths.probe) as aside:
+        aside.write_text(json.dumps([asdict(entry) for entry in probes], indent=1) + "\n")
+    table = [f"{'probe of':<20}{'in view':>9}{'held':>9}{'fridge open':>13}"]
+    table += [f"{p.features:<20}{p.in_view:>9.2f}{p.held:>9.2f}{p.fridge_open:>13.2f}" for p in probes]
+    verdict = "is as good as" if probe.class_token_suffices(probes) else "falls short of"
+    metrics = {name: value for entry in probes for name, value in entry.metrics().items()}
+    return Result("\n".join([*table, f"The class token {verdict} the patches."]), metrics)
+
+
+def build(params: Params, paths: Paths, on_metrics: OnMetrics) -> "ViTEncoder":
+    """The encoder that `encoder.name` asks for, written to its folder."""
+    import os
+
+    import torch
+
+    config = params.encoder
+    torch.set_num_threads(os.cpu_count() or 1)  # nothing else runs beside this stage
+    if config.name == "mae-tiny":
+        from llarp.tasks import store
+        from llarp.vision.mae import train_mae
+        from llarp.vision.warm import sample_frames
+
+        frames = sample_frames(store.read(paths.split("train")), params.camera, config.frames, params.seed)
+        return train_mae(frames, config, params.seed, paths.encoder, on_metrics)
+    if config.name.startswith("vc1-"):
+        from llarp.vision.vc1 import load_vc1
+
+        if config.weights is None:
+            raise UserError("no weights are named", "encoder.weights", "name the file of VC-1's checkpoint")
+        encoder = load_vc1(config.weights, config.output)
+        encoder.save(paths.encoder)
+        return encoder
+    from llarp.vision.encoder import load_encoder
+
+    encoder = load_encoder(config.name, config.output)
+    encoder.save(paths.encoder)
+    return encoder
+
+
+if __name__ == "__main__":
+    main("encoder", run)

@@ -1,0 +1,77 @@
+"""Stage `evaluate`: the policy, the same without eyes, chance and the expert, on every split."""
+
+import json
+
+from components.curves import read as read_curves
+from components.lineage import Lineage
+from components.paths import Paths
+from components.stage import OnMetrics, Result, ignore, main
+from components.tracking import flatten
+from llarp.config import Params
+from llarp.files import folder_aside
+from llarp.tasks.episode import Episode
+
+
+def run(params: Params, paths: Paths, on_metrics: OnMetrics = ignore) -> Result:
+    """Writes a row per episode, the scores, film strips and the report."""
+    from llarp.evaluate import rows as results
+    from llarp.evaluate.film import write_strips
+    from llarp.evaluate.report import write_report
+    from llarp.evaluate.runner import POLICIES, Setup, evaluate_all
+    from llarp.evaluate.statistics import summarise
+    from llarp.progress import Progress
+    from llarp.sim.embedded import EmbeddedSimulator
+
+    config = params.evaluate
+    episodes = chosen(params, paths)
+    setup = Setup(
+        params.camera, params.reward, params.seed, config.batch_size, paths.policy, paths.encoder, paths.features
+    )
+    with Progress("episodes evaluated", len(POLICIES) * len(episodes), "episode") as progress:
+        rows = evaluate_all(POLICIES, episodes, setup, config.workers, progress.update)
+    results.write(paths.rows, rows)
+    summary = summarise(rows)
+    summary.write(paths.summary)
+    with folder_aside(paths.films) as folder:
+        own = [row for row in rows if row["policy"] == "policy"]
+        strips = write_strips(own, episodes, EmbeddedSimulator(params.camera), config.films_per_split, folder)
+        write_report(
+            paths.report,
+            summary,
+            strips,
+            read_curves(paths.curves),
+            json.loads(paths.probe.read_text()),
+            provenance(params, paths),
+        )
+    metrics = summary.metrics("policy")
+    return Result(f"Evaluated {len(episodes)} episodes: {paths.report}", metrics, (paths.report,))
+
+
+def chosen(params: Params, paths: Paths) -> list[Episode]:
+    """Of every split but `train`, and of every imported one, at most `evaluate.episodes_per_split`."""
+    from itertools import groupby
+
+    from llarp.tasks import store
+    from llarp.tasks.splits import SPLITS
+
+    most = params.evaluate.episodes_per_split
+    generated = [store.read(paths.split(split))[:most] for split in SPLITS if split != "train"]
+    released = sorted(store.read(paths.release), key=lambda episode: episode.split)
+    imported = [list(group)[:most] for _, group in groupby(released, key=lambda episode: episode.split)]
+    return [episode for split in (*generated, *imported) for episode in split]
+
+
+def provenance(params: Params, paths: Paths) -> dict[str, object]:
+    """What the report says of its origin."""
+    lineage = Lineage(paths)
+    policy = json.loads((paths.policy / "policy.json").read_text())
+    return {
+        "commit": lineage.commit + (" (with changes)" if lineage.is_dirty else ""),
+        "backbone": policy["backbone"],
+        "data": {dataset.path: dataset.md5 for dataset in lineage.inputs("evaluate")},
+        "params": flatten(params),
+    }
+
+
+if __name__ == "__main__":
+    main("evaluate", run)

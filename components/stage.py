@@ -1,0 +1,88 @@
+"""What all stages share: how one is run as a program."""
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+from components import environment
+from components.paths import Paths
+from llarp.config import Params, load_params
+from llarp.errors import UserError
+
+OnMetrics = Callable[[int, dict[str, float]], None]
+"""Called with a step and its metrics, while a stage works."""
+
+ERROR = "error: "
+"""Begins the one line that tells of bad input, on stderr."""
+BAD_INPUT = 2
+"""Exit code of bad input."""
+ERROR_FILE = "LLARP_ERROR_FILE"
+"""Variable with a file in which a rank tells its launcher of bad input."""
+
+
+def ignore(step: int, metrics: dict[str, float]) -> None:
+    """An `OnMetrics` for whoever wants no curves."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a stage has to say when it is done."""
+
+    summary: str
+    """One line."""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    artifacts: tuple[Path, ...] = ()
+    """Files to keep with the tracked run."""
+
+
+Run = Callable[[Params, Paths, OnMetrics], Result]
+
+
+def main(stage: str, run: Run, tracked: bool = True) -> None:
+    """Runs a stage in the current folder as a program: bad input is one line on stderr and exit code 2.
+
+    Args:
+        stage: its name in dvc.yaml.
+        run: what it does.
+        tracked: whether it opens a run in MLflow; all ranks of a training but one do not.
+
+    """
+    environment.apply()
+    signal.signal(signal.SIGTERM, _stop)
+    try:
+        params, paths = load_params(), Paths()
+        result = _run_tracked(stage, run, params, paths) if tracked else run(params, paths, ignore)
+    except UserError as error:
+        fail(error)
+    if result.summary:
+        print(result.summary, flush=True)
+
+
+def _run_tracked(stage: str, run: Run, params: Params, paths: Paths) -> Result:
+    from components import tracking
+
+    with tracking.stage_run(stage, params, paths) as tracked:
+        result = run(params, paths, tracked.log)
+        tracked.figures(result.metrics)
+        for artifact in result.artifacts:
+            tracked.artifact(artifact)
+    return result
+
+
+def fail(error: UserError) -> NoReturn:
+    """Ends the program as bad input does; one that another program has started tells that one instead."""
+    if ERROR_FILE in os.environ:
+        Path(os.environ[ERROR_FILE]).write_text(str(error))
+        raise SystemExit(0)  # else the launcher of ranks would report a crash at length
+    print(f"{ERROR}{error}", file=sys.stderr, flush=True)
+    raise SystemExit(BAD_INPUT)
+
+
+def _stop(signum: int, frame: FrameType | None) -> None:
+    """Ends as after an error, so that temporary files are removed and the tracked run is closed."""
+    raise SystemExit(128 + signum)

@@ -1,0 +1,159 @@
+"""The command line `llarp`. What a command needs is imported when it is called, so that `--help` answers at once."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from components import environment
+from components.paths import Paths
+from llarp.errors import UserError
+
+app = typer.Typer(
+    help="Trains, evaluates and registers language-conditioned robot policies.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+BAD_INPUT = 2
+STOPPED = 130
+
+
+def main() -> None:
+    """Entry point: bad input is one line on stderr and exit code 2."""
+    environment.apply()
+    try:
+        app()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(BAD_INPUT) from None
+    except KeyboardInterrupt:
+        raise SystemExit(STOPPED) from None
+
+
+@app.command()
+def run(
+    preset: Annotated[str | None, typer.Option(help="Lay presets/NAME.yaml over params.yaml first.")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one parameter; repeat at will.")
+    ] = None,
+) -> None:
+    """Bring everything up to date: episodes, encoder, features, policy, evaluation, model version."""
+    from pipelines import settings
+
+    params, changes = settings.change(Path(), preset, set_ or ())
+    for change in changes:
+        print(f"params.yaml  {change}")
+    if not Path(".dvc").is_dir():
+        raise UserError("is no clone of the project", Path().resolve(), "run in the folder that `git clone` made")
+    print("Starting ...", flush=True)
+    from pipelines import retrain
+
+    state = retrain.retrain(params, return_state=True)
+    code = retrain.exit_code(state)
+    if code:
+        print(f"error: {state.message}", file=sys.stderr)
+        raise SystemExit(code)
+    _show_results(Paths())
+
+
+def _show_results(paths: Paths) -> None:
+    import json
+
+    from rich.console import Console
+
+    from llarp.evaluate.statistics import Summary
+    from llarp.evaluate.table import summary_table
+
+    console = Console(highlight=False)
+    console.print(summary_table(Summary.read(paths.summary)))
+    registered = json.loads(paths.registration.read_text())
+    print(f"Model    {registered['name']} version {registered['version']}, alias {registered['alias']}")
+    print(f"Report   {paths.report}")
+    print("Web UIs  make ui")
+
+
+@app.command("import")
+def import_(
+    sources: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Released pickles, or folders of them.")],
+    out: Annotated[Path, typer.Option(help="Parquet file to write.")] = Path("released.parquet"),
+    workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
+) -> None:
+    """Import released episodes; never runs code from them."""
+    from components.release import read_proved
+    from llarp.tasks import store
+
+    episodes, unsolved = read_proved(sources, workers)
+    store.write(out, episodes)
+    for line in unsolved:
+        print(line)
+    print(f"Imported {len(episodes)} episodes to {out}.")
+
+
+@app.command()
+def play(
+    instruction: Annotated[str, typer.Option(help="What the robot is told.")],
+    model: Annotated[str, typer.Option(help="A model version of the registry.")] = "models:/llarp@candidate",
+    out: Annotated[Path, typer.Option(help="GIF to write.")] = Path("play.gif"),
+    split: Annotated[str, typer.Option(help="Split to take the apartment from.")] = "train_validation",
+) -> None:
+    """Show a registered policy at work on an instruction."""
+    from llarp.evaluate.play import find_scene
+    from llarp.evaluate.play import play as show
+    from llarp.tasks import store
+    from llarp.vision.memory import MemoryStore
+    from llarp.vision.views import ViewFeatures
+    from pipelines.models import load
+
+    scene = find_scene(store.read(Paths().split(split)), instruction)
+    loaded = load(model)
+    encoder = loaded.encoder
+    views = ViewFeatures(encoder, MemoryStore(encoder.num_tokens, encoder.dim))
+    show(loaded.policy, views, scene, loaded.params.camera, out, instruction)
+    print(out)
+
+
+@app.command()
+def check(
+    sources: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Released pickles, or folders of them.")],
+) -> None:
+    """Check that the expert and the recorded plans reach the goals of released episodes."""
+    from llarp.sim.check import check as check_released
+    from llarp.sim.rules import RuleWorld
+    from llarp.tasks.release import read
+
+    print(check_released(RuleWorld(), read(sources)))
+
+
+@app.command()
+def visibility() -> None:
+    """Print how large every category appears to the camera of params.yaml."""
+    from llarp.config import load_params
+    from llarp.sim.visibility import print_table
+
+    print_table(load_params().camera)
+
+
+@app.command()
+def params() -> None:
+    """Print every parameter with its value, range and meaning."""
+    from llarp.config import load_params
+    from pipelines import settings
+
+    current = settings.values(load_params())
+    for key, limits, meaning in settings.describe():
+        print(f"{key:<32}{current[key]!s:<20}{meaning}  [{limits}]")
+
+
+@app.command()
+def ui(
+    prefect_port: Annotated[int, typer.Option(help="Port of Prefect's UI.")] = 4200,
+    mlflow_port: Annotated[int, typer.Option(help="Port of MLflow's UI.")] = 5000,
+) -> None:
+    """Serve both web UIs on this machine until Ctrl-C."""
+    from pipelines.ui import serve
+
+    serve(prefect_port, mlflow_port)

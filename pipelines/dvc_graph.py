@@ -1,0 +1,111 @@
+"""The stages as DVC has them: their order, and which are stale and why. Nothing of dvc.yaml is written again here."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from llarp.errors import UserError
+
+if TYPE_CHECKING:
+    from dvc.repo import Repo
+
+State = Literal["up to date", "stale", "follows"]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of dvc.yaml."""
+
+    name: str
+    upstream: tuple[str, ...]
+    """Stages whose outputs it reads."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """What is to become of a stage."""
+
+    stage: str
+    state: State
+    """`follows`: fresh as things are, but a stage before it will run and may change what it reads."""
+    why: str
+
+
+class Graph:
+    """DVC's graph of one project."""
+
+    def __init__(self, root: str | Path = ".") -> None:
+        """UserError when the folder is no DVC project, or dvc.yaml cannot be read."""
+        self.root = Path(root)
+        with self._repo() as repo:
+            self.stages = tuple(_ordered(repo))
+
+    def why_stale(self, name: str) -> str | None:
+        """What has changed for a stage since it last ran; None when it is up to date."""
+        with self._repo() as repo:
+            return _reasons(repo, name)
+
+    def plan(self) -> list[Step]:
+        """A step for every stage, in the order of running."""
+        steps: list[Step] = []
+        to_run: set[str] = set()
+        with self._repo() as repo:
+            for stage in self.stages:
+                before = [name for name in stage.upstream if name in to_run]
+                if reasons := _reasons(repo, stage.name):
+                    steps.append(Step(stage.name, "stale", reasons))
+                elif before:
+                    steps.append(Step(stage.name, "follows", f"if {' or '.join(before)} writes something else"))
+                else:
+                    steps.append(Step(stage.name, "up to date", ""))
+                    continue
+                to_run.add(stage.name)
+        return steps
+
+    @contextmanager
+    def _repo(self) -> "Iterator[Repo]":
+        """Opened anew each time, as other processes change dvc.lock."""
+        from dvc.exceptions import DvcException
+        from dvc.repo import Repo
+
+        try:
+            with Repo(str(self.root), _wait_for_lock=True) as repo:
+                yield repo
+        except DvcException as error:
+            raise UserError(f"DVC cannot read the project: {error}", self.root.resolve(), "see `dvc status`") from error
+
+
+def _ordered(repo: "Repo") -> Iterator[Stage]:
+    """Every stage after those whose outputs it reads; as in dvc.yaml where that leaves a choice."""
+    import networkx as nx
+
+    graph = repo.index.graph  # edges point from a stage to the stages before it
+    place = {stage: number for number, stage in enumerate(repo.index.stages)}
+    for stage in nx.lexicographical_topological_sort(graph.reverse(), key=place.__getitem__):
+        yield Stage(stage.addressing, tuple(before.addressing for before in graph.successors(stage)))
+
+
+def _reasons(repo: "Repo", name: str) -> str | None:
+    """DVC's status of one stage in words."""
+    (stage,) = repo.stage.collect(name)
+    changes = repo.status([name]).get(name)
+    if not changes:
+        return None
+    if not any(out.hash_info for out in stage.outs):
+        return "never run"
+    return "; ".join(_words(change) for change in changes)
+
+
+def _words(change: str | Mapping[str, Any]) -> str:
+    if isinstance(change, str):
+        return "command changed" if change == "changed checksum" else change
+    return ", ".join(_entry(path, state) for entries in change.values() for path, state in entries.items())
+
+
+def _entry(path: str, state: str | Mapping[str, str]) -> str:
+    """`data/policy deleted`; of params.yaml the keys: `train.lr modified`."""
+    if isinstance(state, str):
+        return f"{path} {state}"
+    return ", ".join(f"{key} {how}" for key, how in state.items())

@@ -1,0 +1,95 @@
+"""A stage's process with all its children: its lines while it runs, and an end that leaves none of them behind."""
+
+import json
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING, Literal
+
+from llarp.progress import PREFIX
+
+if TYPE_CHECKING:
+    import psutil
+
+_GRACE_S = 15.0
+"""Time to clean up before the processes are killed."""
+
+
+@dataclass(frozen=True)
+class Tick:
+    """How far a stage is."""
+
+    what: str
+    done: int
+    total: int
+    unit: str
+
+
+def parse_tick(line: str) -> Tick | None:
+    """The progress that a line tells of; None for any other line."""
+    if not line.startswith(PREFIX):
+        return None
+    try:
+        return Tick(**json.loads(line.removeprefix(PREFIX)))
+    except (ValueError, TypeError):
+        return None
+
+
+class Group:
+    """Runs a command in a session of its own; leaving the context ends everything that it has started.
+
+    DVC does not end its stage's process when it is stopped, and the ranks of a training live in sessions of their own,
+    so every descendant is ended, not only the process group.
+    """
+
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
+        self.process = subprocess.Popen(
+            command, env=environment, text=True, bufsize=1, errors="replace", start_new_session=True,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+
+    def __enter__(self) -> "Group":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.stop()
+        if self.process.stdout:
+            self.process.stdout.close()
+
+    def lines(self) -> Iterator[str]:
+        """What it prints, line by line, until it ends."""
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            yield line.rstrip("\n")
+
+    def wait(self) -> int:
+        """The exit code."""
+        return self.process.wait()
+
+    def stop(self) -> None:
+        """Ends the process and all its descendants."""
+        end(self.process)
+
+
+def end(process: subprocess.Popen) -> None:
+    """Ends a process and all its descendants, kindly and then by force; does nothing when it has ended."""
+    import psutil
+
+    if process.poll() is not None:
+        return
+    leader = psutil.Process(process.pid)
+    alive = [leader, *leader.children(recursive=True)]
+    _signal(alive, "terminate")
+    _, left = psutil.wait_procs(alive, _GRACE_S)
+    _signal(left, "kill")
+    process.wait()
+
+
+def _signal(processes: Sequence["psutil.Process"], how: Literal["terminate", "kill"]) -> None:
+    import psutil
+
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            getattr(process, how)()

@@ -1,0 +1,69 @@
+"""Both web UIs on this machine, on the databases that the pipeline writes."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+
+from components.paths import Paths
+from components.tracking import open_client
+from llarp.errors import UserError
+
+HOST = "127.0.0.1"
+"""Nobody but this machine: neither UI asks for a password."""
+
+
+def serve(prefect_port: int, mlflow_port: int) -> None:
+    """Starts both servers, prints their addresses and stops both when interrupted or when one ends.
+
+    Raises:
+        UserError: a port is taken, or one of the servers ended.
+
+    """
+    for port, option in ((prefect_port, "--prefect-port"), (mlflow_port, "--mlflow-port")):
+        if not is_free(port):
+            raise UserError(f"port {port} is taken", "llarp ui", f"choose another with {option}")
+    open_client(Paths())  # makes a fresh database in one process, before a server opens it in several
+    processes = {
+        name: subprocess.Popen(command, start_new_session=True)
+        for name, command in commands(prefect_port, mlflow_port).items()
+    }
+    print(f"Prefect  http://{HOST}:{prefect_port}")
+    print(f"MLflow   http://{HOST}:{mlflow_port}")
+    print("Ctrl-C stops both.", flush=True)
+    try:
+        while True:
+            for name, process in processes.items():
+                if process.poll() is not None:
+                    raise UserError(f"the {name} server ended with code {process.returncode}", "llarp ui", "see above")
+            time.sleep(0.5)
+    finally:
+        stop(list(processes.values()))
+
+
+def commands(prefect_port: int, mlflow_port: int) -> dict[str, list[str]]:
+    """Command line of each server."""
+    address = ["--host", HOST, "--port"]
+    artifacts = Paths().artifacts.resolve().as_uri()
+    return {
+        "Prefect": [sys.executable, "-m", "prefect", "server", "start", *address, str(prefect_port)],
+        "MLflow": [
+            sys.executable, "-m", "mlflow", "server", *address, str(mlflow_port), "--workers", "1",
+            "--backend-store-uri", os.environ["MLFLOW_TRACKING_URI"], "--default-artifact-root", artifacts,
+        ],
+    }  # fmt: skip
+
+
+def stop(processes: list[subprocess.Popen]) -> None:
+    """Ends the servers and what they have started."""
+    from pipelines.processes import end
+
+    for process in processes:
+        end(process)
+
+
+def is_free(port: int) -> bool:
+    """Whether nobody listens on a port of this machine."""
+    with socket.socket() as probe:
+        return probe.connect_ex((HOST, port)) != 0
