@@ -7,6 +7,8 @@ import os
 import sys
 from pathlib import Path
 
+from llarp.errors import UserError
+
 STATE = ".llarp"
 """Folder in the project for databases, checkpoints and whatever else is no output of a stage."""
 
@@ -48,3 +50,12 @@ def apply(root: str | Path = ".") -> None:
     path = os.environ.get("PATH", "")
     if path.split(os.pathsep)[0] != programs:
         os.environ["PATH"] = os.pathsep.join(filter(None, (programs, path)))
+
+
+def make_state(root: str | Path = ".") -> None:
+    """Makes the folders of both databases, which Prefect's server does not; UserError when that fails."""
+    for folder in (Path(root) / STATE, Path(os.environ["PREFECT_HOME"])):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"cannot be made ({error.strerror})", folder, "mend its permissions") from error

@@ -71,7 +71,7 @@ def open_client(paths: Paths) -> tuple["MlflowClient", str]:
     from mlflow import MlflowClient
 
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # it tells of every table it makes
-    paths.state.mkdir(exist_ok=True)
+    paths.state.mkdir(parents=True, exist_ok=True)
     with (paths.state / "mlflow.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         client = MlflowClient()

@@ -49,6 +49,7 @@ def run(
         print(f"params.yaml  {change}")
     if not Path(".dvc").is_dir():
         raise UserError("is no clone of the project", Path().resolve(), "run in the folder that `git clone` made")
+    environment.make_state()
     print("Starting ...", flush=True)
     from pipelines import retrain
 

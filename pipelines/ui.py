@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 
+from components.environment import make_state
 from components.paths import Paths
 from components.tracking import open_client
 from llarp.errors import UserError
@@ -24,6 +25,7 @@ def serve(prefect_port: int, mlflow_port: int) -> None:
     for port, option in ((prefect_port, "--prefect-port"), (mlflow_port, "--mlflow-port")):
         if not is_free(port):
             raise UserError(f"port {port} is taken", "llarp ui", f"choose another with {option}")
+    make_state()
     open_client(Paths())  # makes a fresh database in one process, before a server opens it in several
     processes = {
         name: subprocess.Popen(command, start_new_session=True)
