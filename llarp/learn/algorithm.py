@@ -22,9 +22,8 @@ class Share:
     ranks: int = 1
 
     def of(self, items: Sequence[T]) -> Sequence[T]:
-        """Consecutive items; the parts of all ranks are the whole."""
-        cut = [len(items) * rank // self.ranks for rank in (self.rank, self.rank + 1)]
-        return items[cut[0] : cut[1]]
+        """Every `ranks`-th item; the parts of all ranks are the whole."""
+        return items[self.rank :: self.ranks]
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ step, so the step is all their state.
 
 import json
 import logging
+import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,9 +97,10 @@ def check_writable(folder: Path) -> None:
     """Creates a folder and writes into it before hours of work depend on it; UserError when that fails."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with file_aside(folder / "probe") as aside:
+        probe = folder / f"probe-{os.getpid()}"  # several ranks try at once
+        with file_aside(probe) as aside:
             aside.touch()
-        (folder / "probe").unlink()
+        probe.unlink()
     except OSError as error:
         raise UserError(
             f"cannot write here ({error.strerror})", folder, "choose another folder or mend its permissions"

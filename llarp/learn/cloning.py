@@ -23,17 +23,16 @@ class Batch:
     """Episodes of one rank in one optimiser step; B may be 0."""
 
     trajectories: Trajectories
-    actions_BT: torch.Tensor
-    """int64[B, T]; `PADDING` beyond an episode's end."""
+    actions_N: torch.Tensor
+    """int64[N]: the expert's, at every frame."""
 
 
-PADDING = -100
 _CHUNK = 4096
 """Frames whose features are in memory at once: 25 MB each at 64 patches of 48 numbers in float16."""
 
 
 class Cloning(Algorithm):
-    """Cross-entropy of the expert's actions, averaged over real frames."""
+    """Cross-entropy of the expert's actions, averaged over frames."""
 
     metric_names = ("loss/policy", "train/accuracy")
 
@@ -47,8 +46,8 @@ class Cloning(Algorithm):
         share: Share,
     ) -> None:
         self.config, self.policy, self.store, self.seed, self.share = config, policy, store, seed, share
-        # Alike instructions stand together, so that few of them are read by more than one rank.
-        self.demonstrations = sorted(demonstrations, key=lambda d: (d.instruction, d.episode_id))
+        # By length for `epoch_batches`; equal instructions stand together, so that few are read by several ranks.
+        self.demonstrations = sorted(demonstrations, key=lambda d: (len(d), d.instruction, d.episode_id))
         self.steps_per_epoch = -(-len(demonstrations) // config.batch_size)
         self.num_steps = max(1, round(config.epochs * self.steps_per_epoch))
         self._epoch, self._batches = -1, list[list[int]]()
@@ -75,45 +74,31 @@ class Cloning(Algorithm):
         """What this rank takes of the episodes of a step; depends on seed and step alone."""
         epoch, number = divmod(step, self.steps_per_epoch)
         if epoch != self._epoch:
-            lengths = [len(demonstration) for demonstration in self.demonstrations]
-            self._epoch, self._batches = epoch, epoch_batches(lengths, self.config.batch_size, self.seed, epoch)
-        chosen = self.share.of(self._batches[number])
-        episodes = [self.demonstrations[index] for index in chosen]
-        longest = max(map(len, episodes), default=0)
-        tokens, dim = self.policy.token_shape
-        features_BTPD = np.zeros((len(episodes), longest, tokens, dim), np.float16)
-        actions_BT = np.full((len(episodes), longest), PADDING)
-        found = self._features([key for episode in episodes for key in episode.keys])
-        first = 0
-        for row, episode in enumerate(episodes):
-            features_BTPD[row, : len(episode)] = found[first : first + len(episode)]
-            actions_BT[row, : len(episode)] = episode.actions
-            first += len(episode)
+            self._epoch = epoch
+            self._batches = epoch_batches(len(self.demonstrations), self.config.batch_size, self.seed, epoch)
+        episodes = [self.demonstrations[index] for index in self.share.of(self._batches[number])]
         instructions = [episode.instruction for episode in episodes]
-        return Batch(Trajectories(instructions, features_BTPD), torch.from_numpy(actions_BT))
+        features_NPD = self._features([key for episode in episodes for key in episode.keys])
+        actions_N = torch.tensor([action for episode in episodes for action in episode.actions])
+        return Batch(Trajectories(instructions, list(map(len, episodes)), features_NPD), actions_N)
 
     def loss(self, batch: Batch) -> Sums:
         """Sums over this rank's frames."""
-        logits_BTA, _ = self.policy.evaluate(batch.trajectories)
-        actions_BT = batch.actions_BT.to(logits_BTA.device)
-        real_BT = actions_BT != PADDING
+        logits_NA, _ = self.policy.evaluate(batch.trajectories)
+        actions_N = batch.actions_N.to(logits_NA.device)
         loss = functional.cross_entropy(
-            logits_BTA.flatten(0, 1),
-            actions_BT.flatten(),
-            ignore_index=PADDING,
-            reduction="sum",
-            label_smoothing=self.config.label_smoothing,
+            logits_NA, actions_N, reduction="sum", label_smoothing=self.config.label_smoothing
         )
-        correct = (logits_BTA.argmax(-1) == actions_BT)[real_BT].sum()
+        correct = (logits_NA.argmax(1) == actions_N).sum()
         return Sums(
             loss=loss,
-            num_frames=int(real_BT.sum()),
+            num_frames=len(actions_N),
             metrics={"loss/policy": float(loss.detach()), "train/accuracy": float(correct)},
         )
 
     def size(self, batch: Batch) -> int:
         """Episodes of a batch."""
-        return len(batch.actions_BT)
+        return len(batch.trajectories.instructions)
 
     def _features(self, keys: Sequence[bytes]) -> np.ndarray:
         features, found = self.store.get(keys)
@@ -126,29 +111,28 @@ class Cloning(Algorithm):
         return features
 
 
-def epoch_batches(lengths: Sequence[int], batch_size: int, seed: int, epoch: int) -> list[list[int]]:
-    """Episodes of every step of an epoch: each once, steps of like length, the same whatever the number of ranks.
+def epoch_batches(count: int, batch_size: int, seed: int, epoch: int) -> list[list[int]]:
+    """Episodes of every step of an epoch: each once, the same whatever the number of ranks.
 
-    The data set is cut into `batch_size` strata; a step takes one episode of each, in the order of the strata. Within a
-    stratum episodes are ordered by length (equal ones at random), so that a step's episodes have nearly one length
-    and little is padded; then the steps are shuffled. A rank that takes a fixed part of each step therefore meets the
-    same part of the data set in every epoch, and reads only that part's instructions.
+    The data set is cut into `batch_size` runs of consecutive episodes; a step takes a random one of each run, in the
+    order of the runs. With episodes ordered by length every step therefore has nearly the same number of frames, and
+    so has every rank's part of it, if a rank takes every so-maniest; and a rank meets the same part of the data set in
+    every epoch, so that it reads only that part's instructions.
 
     Args:
-        lengths: frames of each episode.
-        batch_size: episodes per step; the last may get fewer.
+        count: episodes of the data set.
+        batch_size: episodes per step; some steps get fewer if `count` is no multiple of it.
         seed: of the order.
         epoch: every epoch has another order.
 
     Returns:
-        Per step, indices into `lengths`.
+        Per step, numbers of episodes.
 
     """
     rng = np.random.default_rng([seed, epoch])
-    steps = -(-len(lengths) // batch_size)
+    steps = -(-count // batch_size)
     batches: list[list[int]] = [[] for _ in range(steps)]
-    for stratum in np.array_split(np.arange(len(lengths)), min(batch_size, len(lengths))):
-        order = sorted(zip(np.asarray(lengths)[stratum], rng.random(len(stratum)), stratum, strict=True))
-        for place, (_, _, index) in enumerate(order):
-            batches[place * steps // len(order)].append(int(index))
+    for run in np.array_split(np.arange(count), min(batch_size, count)):
+        for place, episode in enumerate(rng.permutation(run)):
+            batches[place * steps // len(run)].append(int(episode))
     return [batches[number] for number in rng.permutation(steps)]

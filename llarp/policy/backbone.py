@@ -1,6 +1,7 @@
 """The frozen language model: reads an instruction once, then one visual token per frame.
 
-Shapes: B episodes, L instruction tokens (padded on the left), T frames, D width of the model.
+Shapes: B episodes, L instruction tokens (padded on the left), N frames of all episodes one after the other, D width
+of the model.
 """
 
 from __future__ import annotations
@@ -112,8 +113,18 @@ class Backbone(ABC):
         """Reads one more frame per episode: (hidden state [B, D] at it, memory with it); no gradient."""
 
     @abstractmethod
-    def sequence(self, embeds_BTD: torch.Tensor, prefix: Memory) -> torch.Tensor:
-        """[B, T, D] hidden states of T frames after the prefix; the gradient flows to the frames and nowhere else."""
+    def sequence(self, embeds_ND: torch.Tensor, lengths: Sequence[int], prefix: Memory) -> torch.Tensor:
+        """Reads whole episodes after their prefixes: the same numbers as step by step.
+
+        Args:
+            embeds_ND: frames of the first episode, then of the second, ...
+            lengths: frames of each of the B episodes, at least 1.
+            prefix: of the B episodes.
+
+        Returns:
+            [N, D] hidden states; the gradient flows to the frames and nowhere else.
+
+        """
 
     @abstractmethod
     def to(self, device: torch.device | str) -> None:

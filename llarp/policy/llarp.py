@@ -1,7 +1,7 @@
 """LLaRP: a frozen language model between an observation adapter and an action adapter (arXiv 2310.17722, section 3).
 
 Sequence: the instruction's tokens, then one token per frame; the hidden state at a frame's token gives that step's
-action and value. Shapes: B episodes, T frames, P x D visual tokens of a frame, A actions.
+action and value. Shapes: B episodes, N frames of all of them, P x D visual tokens of a frame, A actions.
 """
 
 from __future__ import annotations
@@ -33,11 +33,13 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Trajectories:
-    """B episodes side by side; episodes shorter than T are padded at the end, which no earlier frame can see."""
+    """B whole episodes, or their beginnings: frames of the first, then of the second, ..."""
 
     instructions: Sequence[str]
-    features_BTPD: np.ndarray
-    """float16 or float32 [B, T, P, D]."""
+    lengths: Sequence[int]
+    """Frames of each, at least 1; their sum is N."""
+    features_NPD: np.ndarray
+    """float16 or float32 [N, P, D]."""
 
 
 @dataclass(frozen=True)
@@ -111,12 +113,12 @@ class LLaRPPolicy(Policy):
         return actions_B, State(memory, state.rngs, state.slots_K)
 
     def evaluate(self, trajectories: Trajectories) -> tuple[torch.Tensor, torch.Tensor]:
-        """(logits [B, T, A], values [B, T]) with gradients to the adapters; equals stepping through the frames."""
-        self._check(trajectories.features_BTPD.shape[2:])
-        token_BTD = self.adapters.observation(self._tensor(trajectories.features_BTPD))
-        hidden_BTD = self.backbone.sequence(token_BTD, self.prefixes(trajectories.instructions))
-        logits_BTA, values_BT = self.adapters.action(hidden_BTD)
-        return logits_BTA, values_BT
+        """(logits [N, A], values [N]) with gradients to the adapters; equals stepping through the frames."""
+        self._check(trajectories.features_NPD.shape[1:])
+        token_ND = self.adapters.observation(self._tensor(trajectories.features_NPD))
+        prefix = self.prefixes(trajectories.instructions)
+        logits_NA, values_N = self.adapters.action(self.backbone.sequence(token_ND, trajectories.lengths, prefix))
+        return logits_NA, values_N
 
     def save(self, folder: Path) -> None:
         """Writes adapters.safetensors and policy.json, whole or not at all; the backbone is never saved."""

@@ -16,6 +16,7 @@ import torch
 
 from llarp.errors import UserError
 from llarp.policy.backbone import Backbone, Identity, Memory
+from llarp.policy.packing import Packing
 
 if TYPE_CHECKING:
     from transformers import Cache, PreTrainedModel, PreTrainedTokenizerBase
@@ -89,14 +90,12 @@ class TransformerBackbone(Backbone):
         )
         return hidden_B1D[:, 0], Memory(_layers(cache), real_BL)
 
-    def sequence(self, embeds_BTD: torch.Tensor, prefix: Memory) -> torch.Tensor:
-        """T frames at once; the same numbers as T steps."""
-        B, T, _ = embeds_BTD.shape
-        time_T = torch.arange(T, device=embeds_BTD.device)
-        seen_BTT = (time_T[:, None] >= time_T).expand(B, T, T)
-        seen_BTK = torch.cat([prefix.real_BL[:, None].expand(-1, T, -1), seen_BTT], 2)
-        hidden_BTD, _ = self._forward(seen_BTK, prefix.position_B[:, None] + time_T, prefix, inputs_embeds=embeds_BTD)
-        return hidden_BTD
+    def sequence(self, embeds_ND: torch.Tensor, lengths: Sequence[int], prefix: Memory) -> torch.Tensor:
+        """Whole episodes, packed: short ones share a row with others that the mask hides, so little is padding."""
+        packing = Packing(lengths, prefix)
+        embeds_RCD = packing.spread(embeds_ND)
+        hidden_RCD, _ = self._forward(packing.seen_RCK, packing.position_RC, packing.prefix, inputs_embeds=embeds_RCD)
+        return hidden_RCD[packing.row_N, packing.column_N]
 
     def _forward(
         self, seen_BQK: torch.Tensor, position_BQ: torch.Tensor, memory: Memory | None, **inputs: torch.Tensor

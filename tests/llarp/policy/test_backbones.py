@@ -26,6 +26,18 @@ def close(left, right, tolerance=2e-5):
     torch.testing.assert_close(left, right, rtol=0, atol=tolerance)
 
 
+def at_once(backbone, frames_BTD, memory, lengths=None):
+    """[B, T, D] hidden states of episodes in one call; NaN beyond their lengths, which are T if not given."""
+    lengths = lengths or [T] * len(frames_BTD)
+    hidden_ND = backbone.sequence(
+        torch.cat([frames_TD[:length] for frames_TD, length in zip(frames_BTD, lengths, strict=True)]), lengths, memory
+    )
+    parts = [
+        torch.nn.functional.pad(part, (0, 0, 0, T - len(part)), value=torch.nan) for part in hidden_ND.split(lengths)
+    ]
+    return torch.stack(parts)
+
+
 class BackboneContract:
     """Inherited for each backbone, which its fixture `backbone` gives."""
 
@@ -56,12 +68,12 @@ class BackboneContract:
         return output.last_hidden_state[0, length:]
 
     def test_frames_at_once_equal_the_full_forward(self, backbone, frames_BTD, memory):
-        hidden_BTD = backbone.sequence(frames_BTD, memory)
+        hidden_BTD = at_once(backbone, frames_BTD, memory)
         for row, ids in enumerate(backbone.tokenize(INSTRUCTIONS)):
             close(hidden_BTD[row], self.full_forward(backbone, ids, frames_BTD[row]))
 
     def test_frames_one_by_one_equal_frames_at_once(self, backbone, frames_BTD, memory):
-        hidden_BTD, now = backbone.sequence(frames_BTD, memory), memory
+        hidden_BTD, now = at_once(backbone, frames_BTD, memory), memory
         for time in range(T):
             hidden_BD, now = backbone.step(frames_BTD[:, time], now)
             close(hidden_BD, hidden_BTD[:, time])
@@ -71,7 +83,7 @@ class BackboneContract:
         torch.manual_seed(2)
         weights_BTD = torch.randn(frames_BTD.shape)
         ours = frames_BTD.clone().requires_grad_()
-        (backbone.sequence(ours, memory) * weights_BTD).sum().backward()
+        (at_once(backbone, ours, memory) * weights_BTD).sum().backward()
         theirs = frames_BTD.clone().requires_grad_()
         for row, ids in enumerate(backbone.tokenize(INSTRUCTIONS)):
             (self.full_forward(backbone, ids, theirs[row]) * weights_BTD[row]).sum().backward()
@@ -79,11 +91,17 @@ class BackboneContract:
         torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-4, atol=1e-4)
 
     def test_an_episode_alone_reads_the_same_as_in_a_batch_of_other_lengths(self, backbone, frames_BTD, memory):
-        hidden_BTD = backbone.sequence(frames_BTD, memory)
+        hidden_BTD = at_once(backbone, frames_BTD, memory)
         for row, ids in enumerate(backbone.tokenize(INSTRUCTIONS)):
             alone = backbone.prefix([ids])
-            close(backbone.sequence(frames_BTD[row : row + 1], alone)[0], hidden_BTD[row])
+            close(at_once(backbone, frames_BTD[row : row + 1], alone)[0], hidden_BTD[row])
             close(backbone.step(frames_BTD[row : row + 1, 0], alone)[0][0], hidden_BTD[row, 0])
+
+    @pytest.mark.parametrize("lengths", [[1, 4, 2], [2, 1, 1], [1, 1, 1], [4, 3, 1]])
+    def test_short_episodes_that_share_a_row_read_the_same_as_alone(self, backbone, frames_BTD, memory, lengths):
+        whole_BTD, packed_BTD = at_once(backbone, frames_BTD, memory), at_once(backbone, frames_BTD, memory, lengths)
+        for row, length in enumerate(lengths):
+            close(packed_BTD[row, :length], whole_BTD[row, :length])
 
     def test_split_and_join_are_inverse(self, backbone, memory):
         parts = memory.split()
@@ -96,7 +114,7 @@ class BackboneContract:
 
     def test_select_gives_the_rows_asked_for(self, backbone, frames_BTD, memory):
         chosen = memory.select(torch.tensor([2, 0]))
-        close(backbone.sequence(frames_BTD[[2, 0]], chosen), backbone.sequence(frames_BTD, memory)[[2, 0]])
+        close(at_once(backbone, frames_BTD[[2, 0]], chosen), at_once(backbone, frames_BTD, memory)[[2, 0]])
 
     def test_steps_leave_the_memory_they_start_from_alone(self, backbone, frames_BTD, memory):
         before = [keys.clone() for keys, _ in memory.layers]
@@ -108,13 +126,13 @@ class BackboneContract:
     def test_earlier_frames_never_see_later_ones_but_later_ones_see_them(self, backbone, frames_BTD, memory):
         changed = frames_BTD.clone()
         changed[:, 2] += backbone.embedding_rms * torch.randn(backbone.width)
-        before, after = backbone.sequence(frames_BTD, memory), backbone.sequence(changed, memory)
+        before, after = at_once(backbone, frames_BTD, memory), at_once(backbone, changed, memory)
         close(before[:, :2], after[:, :2])
         assert (before[:, 3] - after[:, 3]).abs().amax(1).min() > 1e-3
 
     def test_the_instruction_matters(self, backbone, frames_BTD, memory):
         same = frames_BTD[:1].expand(len(INSTRUCTIONS), -1, -1)
-        hidden_BTD = backbone.sequence(same, memory)
+        hidden_BTD = at_once(backbone, same, memory)
         assert (hidden_BTD[0] - hidden_BTD[1]).abs().max() > 0.01
 
     def test_it_is_frozen(self, backbone, frames_BTD, memory):

@@ -27,6 +27,7 @@ class Asked:
 
 TASKS = [Asked(text, str(number)) for number, text in enumerate(INSTRUCTIONS)]
 FEATURES_BTPD = np.random.default_rng(0).normal(size=(len(TASKS), T, *SHAPE)).astype(np.float16)
+WHOLE = Trajectories(INSTRUCTIONS, [T] * len(TASKS), FEATURES_BTPD.reshape(-1, *SHAPE))
 
 
 def run(policy, rows, running=None):
@@ -43,11 +44,11 @@ def run(policy, rows, running=None):
 
 @torch.no_grad()
 def lively(policy):
-    """Sharpens and centres the logits of fresh adapters: actions differ between frames, and rounding decides nothing."""
+    """Sharpens and centres the logits of fresh adapters: actions differ between frames, rounding decides nothing."""
     actor = policy.adapters.action.actor
     torch.nn.init.normal_(actor.weight, std=30.0)
-    logits_BTA, _ = policy.evaluate(Trajectories([task.instruction for task in TASKS], FEATURES_BTPD))
-    actor.bias -= logits_BTA.mean((0, 1))
+    logits_NA, _ = policy.evaluate(WHOLE)
+    actor.bias -= logits_NA.mean(0)
     return policy
 
 
@@ -87,26 +88,25 @@ class LLaRPContract(PolicyContract):
     """What holds for LLaRP on any backbone."""
 
     def test_stepping_equals_evaluating(self, policy):
-        trajectories = Trajectories([task.instruction for task in TASKS], FEATURES_BTPD)
-        logits_BTA, values_BT = policy.evaluate(trajectories)
-        assert logits_BTA.shape == (3, T, 70) and values_BT.shape == (3, T)
+        logits_NA, values_N = policy.evaluate(WHOLE)
+        assert logits_NA.shape == (3 * T, 70) and values_N.shape == (3 * T,)
         actions = run(policy, [0, 1, 2])
-        assert np.array_equal(logits_BTA.argmax(-1).numpy(), actions)
+        assert np.array_equal(logits_NA.argmax(-1).reshape(3, T).numpy(), actions)
         assert len(np.unique(actions)) > 3
 
     def test_only_adapters_learn(self, policy):
-        logits_BTA, values_BT = policy.evaluate(Trajectories([TASKS[0].instruction], FEATURES_BTPD[:1]))
-        (logits_BTA.sum() + values_BT.sum()).backward()
+        logits_NA, values_N = policy.evaluate(WHOLE)
+        (logits_NA.sum() + values_N.sum()).backward()
         assert all(parameter.grad is not None for parameter in policy.adapters.parameters())
         assert all(parameter.grad is None for parameter in policy.backbone.model.parameters())
 
-    def test_padding_after_an_episode_changes_nothing(self, policy):
-        texts = [task.instruction for task in TASKS]
-        whole, _ = policy.evaluate(Trajectories(texts, FEATURES_BTPD))
-        padded = FEATURES_BTPD.copy()
-        padded[:, 3:] = 0
-        part, _ = policy.evaluate(Trajectories(texts, padded))
-        torch.testing.assert_close(part[:, :3], whole[:, :3], rtol=0, atol=0.01)
+    def test_the_beginning_of_an_episode_is_judged_as_in_the_whole(self, policy):
+        whole_BTA = policy.evaluate(WHOLE)[0].reshape(3, T, -1)
+        lengths = [2, T, 1]
+        some = np.concatenate([FEATURES_BTPD[row, :length] for row, length in enumerate(lengths)])
+        part_NA, _ = policy.evaluate(Trajectories(INSTRUCTIONS, lengths, some))
+        expected_NA = torch.cat([whole_BTA[row, :length] for row, length in enumerate(lengths)])
+        torch.testing.assert_close(part_NA, expected_NA, rtol=0, atol=0.01)
 
     def test_a_saved_policy_acts_the_same(self, policy, tmp_path):
         policy.save(tmp_path / "saved")
@@ -120,7 +120,7 @@ class LLaRPContract(PolicyContract):
         with pytest.raises(UserError, match=r"\(2, 5\).*\(4, 5\)"):
             policy.act(np.zeros((1, 2, 5), np.float16), policy.start(TASKS[:1]), np.ones(1, bool))
         with pytest.raises(UserError, match=r"\(4, 6\)"):
-            policy.evaluate(Trajectories(["go"], np.zeros((1, 1, 4, 6), np.float16)))
+            policy.evaluate(Trajectories(["go"], [1], np.zeros((1, 4, 6), np.float16)))
 
 
 class TestLLaRPOnMiniLM(LLaRPContract):
@@ -146,8 +146,8 @@ class TestSampling(PolicyContract):
         same = [Asked("go", str(number)) for number in range(2000)]
         features = np.repeat(FEATURES_BTPD[:1, 0], len(same), 0)
         drawn, _ = policy.act(features, policy.start(same), np.ones(len(same), bool))
-        logits, _ = policy.evaluate(Trajectories(["go"], FEATURES_BTPD[:1, :1]))
-        expected = logits[0, 0].softmax(0).detach().numpy()
+        logits, _ = policy.evaluate(Trajectories(["go"], [1], FEATURES_BTPD[0, :1]))
+        expected = logits[0].softmax(0).detach().numpy()
         assert np.abs(np.bincount(drawn, minlength=70) / len(same) - expected).max() < 0.04
 
     def test_another_seed_draws_otherwise(self, llama):

@@ -1,0 +1,54 @@
+"""Demonstrations survive the file; damaged and foreign files are told."""
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from llarp.errors import UserError
+from llarp.learn.demonstrations import Demonstration, read, write
+
+SOME = [
+    Demonstration("a", "Move an apple to the sofa", [bytes(range(16)), b"\x00" * 16], [3, 69]),
+    Demonstration("b", "Öffne den Kühlschrank", [b"\xff" * 16], [0]),
+]
+
+
+def test_what_is_written_is_read(tmp_path):
+    write(tmp_path / "sub" / "d.parquet", SOME)
+    assert read(tmp_path / "sub" / "d.parquet") == SOME
+    write(tmp_path / "none.parquet", [])
+    assert read(tmp_path / "none.parquet") == []
+    assert pq.read_schema(tmp_path / "none.parquet").field("keys").type.value_type == pa.binary(16)
+
+
+@pytest.mark.parametrize(
+    ("keys", "actions"), [([b"0" * 16], [1, 2]), ([], []), ([b"0" * 16], [70]), ([b"0" * 16], [-1])]
+)
+def test_impossible_demonstrations_are_refused(keys, actions):
+    with pytest.raises(ValueError, match="a: "):
+        Demonstration("a", "go", keys, actions)
+
+
+def test_missing_truncated_foreign_and_other_versions_are_told(tmp_path):
+    path = tmp_path / "d.parquet"
+    with pytest.raises(UserError, match=r"d.parquet: no readable Parquet"):
+        read(path)
+    write(path, SOME)
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(UserError, match=r"d.parquet: no readable Parquet"):
+        read(path)
+    pq.write_table(pa.table({"x": [1]}), path)
+    with pytest.raises(UserError, match="version 1 expected, found none"):
+        read(path)
+    pq.write_table(pa.table({"x": [1]}).replace_schema_metadata({"llarp_demonstrations": "9"}), path)
+    with pytest.raises(UserError, match="version 1 expected, found 9"):
+        read(path)
+    pq.write_table(pa.table({"x": [1]}).replace_schema_metadata({"llarp_demonstrations": "1"}), path)
+    with pytest.raises(UserError, match="damaged demonstration"):
+        read(path)
+
+
+def test_nothing_is_left_of_a_write_that_fails(tmp_path):
+    with pytest.raises(pa.ArrowInvalid):
+        write(tmp_path / "d.parquet", [Demonstration("a", "go", [b"short"], [1])])
+    assert list(tmp_path.iterdir()) == []
