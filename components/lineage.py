@@ -43,15 +43,16 @@ class Lineage:
 
     def inputs(self, stage: str) -> list[Dataset]:
         """The data that a stage reads, as DVC has it."""
-        runs = f"{self.paths.run('').parent.relative_to(self.paths.root)}/"  # links, no data
-        deps = [path for path in self._stage(stage).get("deps", ()) if not path.startswith(runs)]
+        deps = self._stage(stage).get("deps", ())
         return [Dataset(path, self.hashes[path]) for path in deps if path in self.hashes]
 
     @cached_property
     def hashes(self) -> dict[str, str]:
-        """Path -> md5 of every output that dvc.lock records."""
+        """Path -> md5 of all data that dvc.lock records."""
         stages = _yaml(self.paths.lock).get("stages", {})
-        return {out["path"]: out["md5"] for stage in stages.values() for out in stage.get("outs", ()) if "md5" in out}
+        links = {self.paths.run(name).relative_to(self.paths.root).as_posix() for name in stages}
+        outs = [out for stage in stages.values() for out in stage.get("outs", ()) if out["path"] not in links]
+        return {out["path"]: out["md5"] for out in outs if "md5" in out}
 
     def _stage(self, stage: str) -> dict[str, Any]:
         return _yaml(self.paths.pipeline).get("stages", {}).get(stage, {})

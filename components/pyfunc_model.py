@@ -10,7 +10,6 @@ The answer names T skills; the last one is what to do now. A list of such reques
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from mlflow.models import set_model
@@ -36,7 +35,7 @@ class LLaRPModel(PythonModel):
         self.encoder = load_encoder(files["encoder"])
         self.params = load_params(files["params"])
 
-    def predict(self, context: PythonModelContext, model_input: Any, params: Mapping[str, Any] | None = None) -> Any:
+    def predict(self, context, model_input, params=None):  # MLflow would take type hints for a schema of tables
         """Names of skills for one request, or a list of them for each of several."""
         if isinstance(model_input, Mapping):
             return self.act(model_input["instruction"], np.asarray(model_input["images"], np.uint8))

@@ -1,5 +1,6 @@
 """The command line `llarp`. What a command needs is imported when it is called, so that `--help` answers at once."""
 
+import logging
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -20,6 +21,8 @@ app = typer.Typer(
 
 BAD_INPUT = 2
 STOPPED = 130
+_TABLE_WIDTH = 110
+"""Columns that the table of results needs."""
 
 
 def main() -> None:
@@ -44,20 +47,20 @@ def run(
     """Bring everything up to date: episodes, encoder, features, policy, evaluation, model version."""
     from pipelines import settings
 
+    if not Path(".dvc").is_dir():
+        raise UserError("is no clone of the project", Path().resolve(), "run in the folder that `git clone` made")
     params, changes = settings.change(Path(), preset, set_ or ())
     for change in changes:
         print(f"params.yaml  {change}")
-    if not Path(".dvc").is_dir():
-        raise UserError("is no clone of the project", Path().resolve(), "run in the folder that `git clone` made")
     environment.make_state()
-    print("Starting ...", flush=True)
+    print("Starting Prefect, up to a minute ...", flush=True)
     from pipelines import retrain
 
     state = retrain.retrain(params, return_state=True)
-    code = retrain.exit_code(state)
-    if code:
+    if code := retrain.exit_code(state):
         print(f"error: {state.message}", file=sys.stderr)
         raise SystemExit(code)
+    logging.getLogger("prefect").setLevel(logging.WARNING)  # the table is the last thing to be seen
     _show_results(Paths())
 
 
@@ -70,6 +73,7 @@ def _show_results(paths: Paths) -> None:
     from llarp.evaluate.table import summary_table
 
     console = Console(highlight=False)
+    console.width = max(console.width, _TABLE_WIDTH)
     console.print(summary_table(Summary.read(paths.summary)))
     registered = json.loads(paths.registration.read_text())
     print(f"Model    {registered['name']} version {registered['version']}, alias {registered['alias']}")

@@ -9,7 +9,7 @@ from typing import Any
 
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_table_artifact
-from prefect.context import get_run_context
+from prefect.runtime import flow_run
 from prefect.states import Completed, Failed, State
 
 from components.paths import Paths
@@ -23,6 +23,15 @@ from pipelines.processes import Group, parse_tick
 
 BAD_INPUT_STATE = "Bad input"
 """Name of the state of a run that failed for what the user can mend."""
+_HINTS = (
+    "To track the changes",
+    "git add ",
+    "To enable auto staging",
+    "dvc config ",
+    "Use `dvc push`",
+    "Updating lock",
+)
+"""Begin lines that DVC prints after every stage and nobody needs in a log."""
 
 
 @flow(name="retrain")
@@ -71,8 +80,7 @@ def run_stage(stage: str) -> State:
     """Runs one stage through DVC, its lines in the flow's log; stopping the flow stops all its processes."""
     logger = get_run_logger()
     command = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "--single-item", stage]
-    flow_run = getattr(get_run_context(), "task_run").flow_run_id  # noqa: B009
-    environment = {**os.environ, "LLARP_PROGRESS": "lines", "PYTHONUNBUFFERED": "1", FLOW_RUN: str(flow_run)}
+    environment = {**os.environ, "LLARP_PROGRESS": "lines", "PYTHONUNBUFFERED": "1", FLOW_RUN: str(flow_run.id)}
     complaint = ""
     with Group(command, environment) as group, StageBar() as bar:
         for line in group.lines():
@@ -82,7 +90,7 @@ def run_stage(stage: str) -> State:
                 continue
             if line.startswith(ERROR):
                 complaint = line.removeprefix(ERROR)
-            if line.strip():
+            if line.strip() and not line.strip().startswith(_HINTS):
                 bar.hide()
                 logger.info(line)
         code = group.wait()
