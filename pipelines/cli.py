@@ -162,3 +162,7 @@ def ui(
     from pipelines.ui import serve
 
     serve(prefect_port, mlflow_port)
+
+
+if __name__ == "__main__":
+    main()
