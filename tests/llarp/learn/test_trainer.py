@@ -50,8 +50,8 @@ def test_it_reports_every_step_and_leaves_a_policy_alone(uninterrupted):
 
 
 def test_it_learns(tmp_path):
-    metrics = run(tmp_path / "policy", config=TRAIN.model_copy(update={"epochs": 16.0, "log_every": 20}))
-    first, last = metrics[20], metrics[80]
+    metrics = run(tmp_path / "policy", config=TRAIN.model_copy(update={"epochs": 30.0, "log_every": 30}))
+    first, last = metrics[30], metrics[150]
     assert last["train/accuracy"] > 0.9 > 0.5 > first["train/accuracy"]
     assert last["loss/policy"] < 0.5 * first["loss/policy"]
 
@@ -173,13 +173,17 @@ def launch(out, processes, *stop):
 @pytest.mark.slow
 def test_two_processes_learn_the_same_as_one_and_resume_exactly(uninterrupted, tmp_path):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
+    torch.manual_seed(3)
     done = launch(whole, 2)
     assert done.returncode == 0, done.stderr
     metrics = json.loads(Path(f"{whole}.metrics.json").read_text())
     for step, figures in uninterrupted[1].items():
         assert metrics[str(step)]["loss/policy"] == pytest.approx(figures["loss/policy"], rel=1e-4)
     one, two = weights(uninterrupted[0]), weights(whole)
-    assert max(np.abs(one[name] - two[name]).max() for name in one) < 1e-4
+    start = LLaRPPolicy(load_backbone(POLICY), POLICY, SHAPE).adapters.state_dict()
+    moved = np.concatenate([(one[name] - start[name].numpy()).ravel() for name in one])
+    apart = np.concatenate([(one[name] - two[name]).ravel() for name in one])
+    assert np.linalg.norm(apart) < 1e-3 * np.linalg.norm(moved)
 
     stopped = launch(broken, 2, 8)
     assert stopped.returncode != 0 and "Interrupted" in stopped.stderr
