@@ -1,9 +1,11 @@
 """The command line `llarp`. What a command needs is imported when it is called, so that `--help` answers at once."""
 
 import logging
+import signal
 import sys
 from pathlib import Path
-from typing import Annotated
+from types import FrameType
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -28,6 +30,7 @@ _TABLE_WIDTH = 110
 def main() -> None:
     """Entry point: bad input is one line on stderr and exit code 2."""
     environment.apply()
+    signal.signal(signal.SIGTERM, _stop)
     try:
         app()
     except UserError as error:
@@ -35,6 +38,11 @@ def main() -> None:
         raise SystemExit(BAD_INPUT) from None
     except KeyboardInterrupt:
         raise SystemExit(STOPPED) from None
+
+
+def _stop(signum: int, frame: FrameType | None) -> NoReturn:
+    """Ends in order: whatever the command has started, a server of its own too, is stopped on the way out."""
+    raise SystemExit(128 + signum)
 
 
 @app.command()
