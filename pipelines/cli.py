@@ -1,6 +1,5 @@
 """The command line `llarp`. What a command needs is imported when it is called, so that `--help` answers at once."""
 
-import logging
 import signal
 import sys
 from pathlib import Path
@@ -61,14 +60,17 @@ def run(
     for change in changes:
         print(f"params.yaml  {change}")
     environment.make_state()
+    from pipelines.server import Server
+
     print("Starting Prefect, up to a minute ...", flush=True)
+    server = Server()
     from pipelines import retrain
 
+    server.wait()
     state = retrain.retrain(params, return_state=True)
     if code := retrain.exit_code(state):
         print(f"error: {state.message}", file=sys.stderr)
         raise SystemExit(code)
-    logging.getLogger("prefect").setLevel(logging.WARNING)  # the table is the last thing to be seen
     _show_results(Paths())
 
 

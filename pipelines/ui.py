@@ -1,7 +1,6 @@
 """Both web UIs on this machine, on the databases that the pipeline writes."""
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -10,9 +9,8 @@ from components.environment import make_state
 from components.paths import Paths
 from components.tracking import open_client
 from llarp.errors import UserError
-
-HOST = "127.0.0.1"
-"""Nobody but this machine: neither UI asks for a password."""
+from pipelines.processes import end
+from pipelines.server import HOST, is_free
 
 
 def serve(prefect_port: int, mlflow_port: int) -> None:
@@ -41,7 +39,8 @@ def serve(prefect_port: int, mlflow_port: int) -> None:
                     raise UserError(f"the {name} server ended with code {process.returncode}", "llarp ui", "see above")
             time.sleep(0.5)
     finally:
-        stop(list(processes.values()))
+        for process in processes.values():
+            end(process)
 
 
 def commands(prefect_port: int, mlflow_port: int) -> dict[str, list[str]]:
@@ -55,17 +54,3 @@ def commands(prefect_port: int, mlflow_port: int) -> dict[str, list[str]]:
             "--backend-store-uri", os.environ["MLFLOW_TRACKING_URI"], "--default-artifact-root", artifacts,
         ],
     }  # fmt: skip
-
-
-def stop(processes: list[subprocess.Popen]) -> None:
-    """Ends the servers and what they have started."""
-    from pipelines.processes import end
-
-    for process in processes:
-        end(process)
-
-
-def is_free(port: int) -> bool:
-    """Whether nobody listens on a port of this machine."""
-    with socket.socket() as probe:
-        return probe.connect_ex((HOST, port)) != 0
