@@ -17,6 +17,9 @@ from llarp.learn.demonstrations import Demonstration
 from llarp.policy.llarp import LLaRPPolicy, Trajectories
 from llarp.vision.base import FeatureStore
 
+_CHUNK = 4096
+"""Frames whose features are held at once outside of batches: 26 MB at 49 patches of 64 numbers."""
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -25,10 +28,6 @@ class Batch:
     trajectories: Trajectories
     actions_N: torch.Tensor
     """int64[N]: the expert's, at every frame."""
-
-
-_CHUNK = 4096
-"""Frames whose features are in memory at once: 25 MB each at 64 patches of 48 numbers in float16."""
 
 
 class Cloning(Algorithm):

@@ -66,7 +66,8 @@ def train(
 
     Raises:
         UserError: the number of ranks is not `config.processes`, a feature is missing, an instruction is too long, a
-            folder cannot be written, or the backbone is missing or has other weights. Every rank raises it alike.
+            folder cannot be written, the backbone is missing or has other weights, or the loss is no longer finite.
+            Every rank raises it alike.
 
     """
     if not demonstrations:
@@ -82,7 +83,8 @@ def train(
         torch.set_num_threads(1)
     share = Share(accelerator.process_index, accelerator.num_processes)
     checkpoints = checkpoints or out.with_name(f"{out.name}.checkpoints")
-    check_writable(checkpoints)
+    for folder in (out.parent, checkpoints):
+        check_writable(folder)
 
     torch.manual_seed(seed)  # every rank starts with the same adapters
     policy = LLaRPPolicy(
@@ -170,6 +172,8 @@ class Trainer:
         for parameter in self.parameters:
             parameter.grad /= totals[0]
         grad_norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.config.max_grad_norm)
+        if not torch.isfinite(grad_norm):  # on every rank alike, and before the weights are lost
+            raise UserError(f"loss or gradient of step {step + 1} is not finite", "train.lr", "lower it")
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         self.optimizer.step()
