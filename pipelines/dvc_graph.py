@@ -100,7 +100,7 @@ def _reasons(repo: "Repo", name: str) -> str | None:
 
 def _words(change: str | Mapping[str, Any]) -> str:
     if isinstance(change, str):
-        return "command changed" if change == "changed checksum" else change
+        return change  # such as "changed command"
     return ", ".join(_entry(path, state) for entries in change.values() for path, state in entries.items())
 
 

@@ -59,7 +59,7 @@ def retrain(params: Params | None = None) -> State:
         if why is not None:
             state = run_stage.with_options(name=step.stage, task_run_name=step.stage)(step.stage, return_state=True)
             if not state.is_completed():
-                return state
+                return Failed(name=state.name, message=state.message)
         done.append(
             {
                 "stage": step.stage,

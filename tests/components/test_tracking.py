@@ -85,16 +85,16 @@ def test_a_stage_that_fails_leaves_a_failed_run_and_no_link(project, params):
 
 
 def test_points_are_sent_in_batches(project):
-    class Client:
-        sent = []
+    sent = []
 
+    class Client:
         def log_batch(self, run_id, metrics):
-            self.sent.append(len(metrics))
+            sent.append(len(metrics))
 
     run = tracking.Run(Client(), "id")
     for step in range(2500):
         run.log(step, {"loss": 1.0})
     run.flush()
-    assert sum(Client.sent) == 2500
-    assert max(Client.sent) <= 1000
-    assert len(Client.sent) < 10
+    assert sum(sent) == 2500
+    assert max(sent) <= 1000
+    assert len(sent) < 10
