@@ -10,6 +10,8 @@ Deviations from the paper:
   and mean: an object is wherever one patch shows it. With one visual token it is the paper's network.
 """
 
+import math
+
 import torch
 from torch import nn
 
@@ -60,14 +62,19 @@ class _Patches(nn.Module):
     def __init__(self, tokens: int, dim: int, hidden: int) -> None:
         super().__init__()
         self.width = 2 * hidden
-        self.inner = nn.Linear(dim, hidden)
-        self.position_PH = nn.Parameter(0.02 * torch.randn(tokens, hidden))
-        self.outer = nn.Linear(hidden, hidden)
+        self.edge = math.isqrt(tokens)
+        if self.edge**2 != tokens:
+            raise ValueError(f"{tokens} patches are no square")
+        # An object rarely lies within one patch: each is read together with the eight around it.
+        self.inner = nn.Conv2d(dim, hidden, kernel_size=3, padding=1)
+        self.position_HEE = nn.Parameter(0.02 * torch.randn(hidden, self.edge, self.edge))
+        self.outer = nn.Conv2d(hidden, hidden, kernel_size=1)
 
     def forward(self, features_NPD: torch.Tensor) -> torch.Tensor:
-        hidden_NPH = torch.relu(self.inner(features_NPD) + self.position_PH)
-        hidden_NPH = torch.relu(self.outer(hidden_NPH))
-        return torch.cat([hidden_NPH.amax(-2), hidden_NPH.mean(-2)], -1)
+        grid_NDEE = features_NPD.mT.unflatten(-1, (self.edge, self.edge))
+        hidden_NHEE = torch.relu(self.inner(grid_NDEE) + self.position_HEE)
+        hidden_NHP = torch.relu(self.outer(hidden_NHEE)).flatten(-2)
+        return torch.cat([hidden_NHP.amax(-1), hidden_NHP.mean(-1)], -1)
 
 
 class ActionAdapter(nn.Module):

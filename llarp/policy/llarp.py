@@ -16,7 +16,8 @@ import numpy as np
 import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as serialize
 
 from llarp.config import PolicyConfig
 from llarp.errors import UserError
@@ -131,7 +132,8 @@ class LLaRPPolicy(Policy):
             "num_actions": len(SKILLS),
         }
         with folder_aside(folder) as aside:
-            save_file(tensors, aside / "adapters.safetensors")
+            # Not `save_file`: its files can be read by their owner alone.
+            (aside / "adapters.safetensors").write_bytes(serialize(tensors))
             (aside / "policy.json").write_text(json.dumps(meta, indent=2) + "\n")
 
     @classmethod

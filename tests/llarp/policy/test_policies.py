@@ -114,6 +114,8 @@ class LLaRPContract(PolicyContract):
         loaded = LLaRPPolicy.load(tmp_path / "saved")
         assert np.array_equal(run(loaded, [0, 1, 2]), run(policy, [0, 1, 2]))
         names = load_file(tmp_path / "saved" / "adapters.safetensors")
+        modes = {path.stat().st_mode & 0o777 for path in (tmp_path / "saved").iterdir()}
+        assert len(modes) == 1, "who may read one file may read the other"
         assert all(name.startswith(("observation.", "action.")) for name in names)
 
     def test_features_of_another_encoder_are_refused(self, policy):
