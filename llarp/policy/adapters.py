@@ -1,19 +1,21 @@
 """The trained part of LLaRP: images in, skills and values out (arXiv 2310.17722, section 3 and appendix).
 
-Shapes: P visual tokens of width D per frame, W width of the backbone, H hidden width, A actions; N is any leading
-shape (frames, or episodes times frames).
+Shapes: N frames, P visual tokens of width D per frame (E x E patches, or one), W width of the backbone, H hidden width,
+A actions.
 
 Deviations from the paper:
 * Features are standardised with the training set's mean and deviation, and the frame's token ends in a LayerNorm whose
   size starts at that of the backbone's word embeddings: adapters then learn in thousands of episodes, not millions.
-* Several visual tokens (patches) become one token by a shared network with a position per patch, pooled by maximum
-  and mean: an object is wherever one patch shows it. With one visual token it is the paper's network.
+* Several visual tokens (patches) become one token by a shared network that sees each with its neighbours and its
+  position, pooled by maximum and mean: an object is wherever one patch shows it. With one visual token it is the paper's network.
 """
 
 import math
 
 import torch
 from torch import nn
+
+from llarp.errors import UserError
 
 _PATCH_SHARE = 4
 """Patches pass through H / 4 units each: the P-fold work stays small beside the backbone's."""
@@ -64,7 +66,9 @@ class _Patches(nn.Module):
         self.width = 2 * hidden
         self.edge = math.isqrt(tokens)
         if self.edge**2 != tokens:
-            raise ValueError(f"{tokens} patches are no square")
+            raise UserError(
+                f"{tokens} patches are no square grid", "encoder.output", "use cls or mean, or square images"
+            )
         # An object rarely lies within one patch: each is read together with the eight around it.
         self.inner = nn.Conv2d(dim, hidden, kernel_size=3, padding=1)
         self.position_HEE = nn.Parameter(0.02 * torch.randn(hidden, self.edge, self.edge))

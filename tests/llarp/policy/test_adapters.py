@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from llarp.errors import UserError
 from llarp.policy.adapters import ActionAdapter, Adapters, ObservationAdapter
 
 
@@ -14,16 +15,16 @@ def test_with_one_visual_token_it_is_the_papers_network():
     assert linears(ActionAdapter(4096, 512, 70)) == [(4096, 512), (512, 512), (512, 70), (512, 1)]
 
 
-@pytest.mark.parametrize("shape", [(1, 6), (5, 6)])
+@pytest.mark.parametrize("shape", [(1, 6), (9, 6)])
 def test_tokens_have_the_size_of_the_backbones_words(shape):
     torch.manual_seed(0)
     adapter = ObservationAdapter(shape, 32, 64, scale=0.05)
-    token = adapter(torch.randn(3, 2, *shape).half())
-    assert token.shape == (3, 2, 64) and token.dtype == torch.float32
-    torch.testing.assert_close(token.square().mean(-1).sqrt(), torch.full((3, 2), 0.05), rtol=0.01, atol=0)
+    token = adapter(torch.randn(6, *shape).half())
+    assert token.shape == (6, 64) and token.dtype == torch.float32
+    torch.testing.assert_close(token.square().mean(-1).sqrt(), torch.full((6,), 0.05), rtol=0.01, atol=0)
 
 
-@pytest.mark.parametrize("shape", [(1, 6), (5, 6)])
+@pytest.mark.parametrize("shape", [(1, 6), (9, 6)])
 def test_standardising_undoes_shift_and_scale_of_the_features(shape):
     torch.manual_seed(0)
     features = torch.randn(40, *shape)
@@ -45,6 +46,11 @@ def test_standardisation_is_saved_with_the_adapters():
     assert {"observation.mean_D", "observation.std_D"} <= set(Adapters((1, 3), 16, 8, 70).state_dict())
 
 
+def test_patches_that_are_no_square_grid_are_refused():
+    with pytest.raises(UserError, match="5 patches are no square grid"):
+        ObservationAdapter((5, 6), 16, 8, 1.0)
+
+
 def test_patches_know_their_place():
     torch.manual_seed(0)
     adapter = ObservationAdapter((4, 3), 64, 8, 1.0)
@@ -63,7 +69,7 @@ def test_it_learns_to_see_one_patch_among_many():
     def sample(count):
         features, shown = torch.randn(count, 16, 8), torch.rand(count) < 0.5
         rows = shown.nonzero().squeeze(1)
-        features[rows, torch.randint(16, (len(rows),))] = 1.5 * sought
+        features[rows, torch.randint(16, (len(rows),))] = 3.0 * sought
         return features, shown.long()
 
     for _ in range(100):
