@@ -7,7 +7,8 @@ Deviations from the paper:
 * Features are standardised with the training set's mean and deviation, and the frame's token ends in a LayerNorm whose
   size starts at that of the backbone's word embeddings: adapters then learn in thousands of episodes, not millions.
 * Several visual tokens (patches) become one token by a shared network that sees each with its neighbours and its
-  position, pooled by maximum and mean: an object is wherever one patch shows it. With one visual token it is the paper's network.
+  position, pooled by maximum and mean: an object is wherever one patch shows it. With one visual token it is the
+  paper's network.
 """
 
 import math
