@@ -56,7 +56,7 @@ def lineage(paths: Paths) -> dict[str, str]:
     return {
         "git.commit": origin.commit,
         "git.dirty": str(origin.is_dirty).lower(),
-        **{f"dvc.{path}": md5 for path, md5 in origin.hashes.items()},
+        **{f"dvc.{path}": md5 for path, md5 in origin.hashes.items() if path != paths.registration.as_posix()},
         **{f"backbone.{key}": str(value) for key, value in backbone.items()},
         "encoder.identity": encoder["identity"],
         "run.train": json.loads(paths.run("train").read_text())["run_id"],

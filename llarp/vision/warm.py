@@ -9,9 +9,11 @@ depend on the number of processes.
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -106,6 +108,17 @@ def _encode(visits: Sequence[Visit], folder: Path) -> Shard:
     return _WORKER.encode(visits, folder)
 
 
+@contextmanager
+def _mapping(workers: int, *setup: Any) -> Iterator[Callable[..., Iterator[Any]]]:
+    """Something like `map` that spreads its calls over processes; with one worker it is `map` in this process."""
+    if workers == 1:
+        _start(*setup)
+        yield map
+        return
+    with ProcessPoolExecutor(workers, get_context("spawn"), _start, setup) as pool:
+        yield pool.map
+
+
 def warm(
     episodes: Sequence[Episode],
     encoder: str | os.PathLike[str],
@@ -133,16 +146,14 @@ def warm(
     with folder_aside(out) as folder:
         store = ShardStore.create(folder, load_encoder(encoder))
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads starve the other processes
-        with ProcessPoolExecutor(
-            workers, get_context("spawn"), _start, (camera, make_simulator, Path(encoder), batch_size)
-        ) as pool:
+        with _mapping(workers, camera, make_simulator, Path(encoder), batch_size) as map_all:
             parts = [episodes[start : start + CHUNK_EPISODES] for start in range(0, len(episodes), CHUNK_EPISODES)]
-            per_part = track(pool.map(_keys, parts), "view keys", len(parts), "part")
+            per_part = track(map_all(_keys, parts), "view keys", len(parts), "part")
             keys = [episode_keys for part in per_part for episode_keys in part]
             chunks = plan(episodes, keys)
             shards = []
             with Progress("views encoded", sum(map(_num_views, chunks)), "view") as progress:
-                for chunk, shard in zip(chunks, pool.map(_encode, chunks, [folder] * len(chunks)), strict=True):
+                for chunk, shard in zip(chunks, map_all(_encode, chunks, [folder] * len(chunks)), strict=True):
                     shards.append(shard)
                     progress.update(_num_views(chunk))
         register_shards(store.folder, shards)

@@ -8,7 +8,17 @@ from pathlib import Path
 
 import pytest
 
-PARTS = ("llarp", "components", "pipelines", "presets", ".dvc/config", ".dvcignore", ".gitignore", "dvc.yaml")
+PARTS = (
+    "llarp",
+    "components",
+    "pipelines",
+    "presets",
+    ".dvc/config",
+    ".dvc/.gitignore",
+    ".dvcignore",
+    ".gitignore",
+    "dvc.yaml",
+)
 
 
 class Project:
