@@ -10,7 +10,7 @@ from components.paths import Paths
 from components.tracking import open_client
 from llarp.errors import UserError
 from pipelines.processes import end
-from pipelines.server import HOST, is_free
+from pipelines.server import HOST, answers, is_free
 
 
 def serve(prefect_port: int, mlflow_port: int) -> None:
@@ -25,18 +25,21 @@ def serve(prefect_port: int, mlflow_port: int) -> None:
             raise UserError(f"port {port} is taken", "llarp ui", f"choose another with {option}")
     make_state()
     open_client(Paths())  # makes a fresh database in one process, before a server opens it in several
+    print("Starting both servers, up to a minute; Ctrl-C stops them ...", flush=True)
     processes = {
-        name: subprocess.Popen(command, start_new_session=True)
+        # Prefect prints a banner; what matters comes on stderr. Sessions of their own: Ctrl-C must not end them twice.
+        name: subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True)
         for name, command in commands(prefect_port, mlflow_port).items()
     }
-    print(f"Prefect  http://{HOST}:{prefect_port}")
-    print(f"MLflow   http://{HOST}:{mlflow_port}")
-    print("Ctrl-C stops both.", flush=True)
+    starting = {"Prefect": f"http://{HOST}:{prefect_port}", "MLflow": f"http://{HOST}:{mlflow_port}"}
     try:
         while True:
             for name, process in processes.items():
                 if process.poll() is not None:
                     raise UserError(f"the {name} server ended with code {process.returncode}", "llarp ui", "see above")
+            for name, address in list(starting.items()):
+                if answers(address):
+                    print(f"{name:<8} {starting.pop(name)}", flush=True)
             time.sleep(0.5)
     finally:
         for process in processes.values():
