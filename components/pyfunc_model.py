@@ -7,6 +7,7 @@
 The answer names T skills; the last one is what to do now. A list of such requests gets a list of answers.
 """
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,9 @@ from pathlib import Path
 import numpy as np
 from mlflow.models import set_model
 from mlflow.pyfunc import PythonModel, PythonModelContext
+
+# MLflow wants a type hint on `predict` from which it would make a schema of tables; images are none.
+warnings.filterwarnings("ignore", ".*Add type hints to the `predict`", UserWarning)
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,7 @@ class LLaRPModel(PythonModel):
         self.encoder = load_encoder(files["encoder"])
         self.params = load_params(files["params"])
 
-    def predict(self, context, model_input, params=None):  # MLflow would take type hints for a schema of tables
+    def predict(self, context, model_input, params=None):
         """Names of skills for one request, or a list of them for each of several."""
         if isinstance(model_input, Mapping):
             return self.act(model_input["instruction"], np.asarray(model_input["images"], np.uint8))
