@@ -48,7 +48,9 @@ class EncoderConfig(Section):
 
     name: str = Field(description="mae-tiny, vc1-base, vc1-large, or a folder of a transformers ViT")
     weights: str | None = Field(description="local checkpoint file for vc1-*; null for mae-tiny")
-    output: Literal["cls", "mean", "patches"] = Field(description="visual tokens: class token, mean or all patches")
+    output: Literal["cls", "mean", "patches", "units"] = Field(
+        description="class token, mean, all patches, or hidden units of the last layer pooled over the patches"
+    )
     frames: int = Field(ge=16, description="frames drawn to train mae-tiny")
     epochs: int = Field(ge=1, le=1000, description="passes over those frames")
     batch_size: int = Field(ge=1, description="frames per optimiser step")

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 CODE_VERSION = 1
 """Raised whenever the code here changes what it computes, so that old features are not mixed with new ones."""
 
-Output = Literal["cls", "mean", "patches"]
+Output = Literal["cls", "mean", "patches", "units"]
 
 _HEADS = ("pooler.", "decoder.", "decoder_", "mask_token", "classifier.")
 """Tensors of checkpoints that belong to no encoder and may be left unread."""
@@ -85,14 +85,15 @@ class ViTEncoder(Encoder):
         """Args:
         model: without a pooling layer, in evaluation mode from now on.
         preprocessing: of its images.
-        output: `cls` the class token, `mean` the mean of the patches, `patches` all of them; after the last
-            layer norm.
+        output: `cls` the class token, `mean` the mean of the patches, `patches` all of them, each after the last
+            layer norm; `units` what the hidden units of the last layer's feed-forward network answer to the
+            patches: the maximum of each unit ("is it anywhere?"), then the mean of each ("how much of it?").
         origin: what else identifies the weights, such as the sha256 of the checkpoint they were converted from.
         """
         self.model = model.eval().requires_grad_(False)
         self.preprocessing, self.output, self.origin = preprocessing, output, origin
         self.num_tokens = model.embeddings.patch_embeddings.num_patches if output == "patches" else 1
-        self.dim = model.config.hidden_size
+        self.dim = 2 * model.config.intermediate_size if output == "units" else model.config.hidden_size
         self.identity = self._identity()
 
     def encode(self, images: np.ndarray) -> np.ndarray:
@@ -104,14 +105,27 @@ class ViTEncoder(Encoder):
         if not len(images):
             return np.empty((0, self.num_tokens, self.dim), np.float32)
         with torch.inference_mode():
-            tokens_NPD = self.model(self.preprocessing.prepare(images)).last_hidden_state
+            pixels = self.preprocessing.prepare(images)
+            if self.output == "units":
+                return self._units(pixels)[:, None].numpy()
+            tokens_NPD = self.model(pixels).last_hidden_state
             if self.output == "cls":
-                tokens_NPD = tokens_NPD[:, :1]
-            else:
-                tokens_NPD = tokens_NPD[:, 1:]
-                if self.output == "mean":
-                    tokens_NPD = tokens_NPD.mean(dim=1, keepdim=True)
-            return tokens_NPD.numpy()
+                return tokens_NPD[:, :1].numpy()
+            patches_NPD = tokens_NPD[:, 1:]
+            return (patches_NPD if self.output == "patches" else patches_NPD.mean(dim=1, keepdim=True)).numpy()
+
+    def _units(self, pixels: "torch.Tensor") -> "torch.Tensor":
+        """float32[N, 2 U] maximum and mean over the patches of the last layer's U hidden units."""
+        import torch
+
+        answers: list[torch.Tensor] = []
+        second = self.model.layers[-1].mlp.fc2  # what it is given are the hidden units' answers
+        hook = second.register_forward_pre_hook(lambda _, inputs: answers.append(inputs[0][:, 1:]))
+        try:
+            self.model(pixels)
+        finally:
+            hook.remove()
+        return torch.cat([answers[0].amax(1), answers[0].mean(1)], 1)
 
     def with_output(self, output: Output) -> "ViTEncoder":
         """The same network with other visual tokens."""

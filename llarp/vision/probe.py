@@ -19,8 +19,8 @@ from llarp.vision.encoder import Output, ViTEncoder
 from llarp.vision.warm import distinct_views
 
 MIN_PIXELS = 30
-STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0)
-"""Of the ridge, relative to the mean squared length of a standardised feature."""
+STRENGTHS = (0.1, 1.0, 10.0, 100.0)
+"""Of the ridge, added to the diagonal of the Gram matrix, whose own diagonal is about 1."""
 TRAIN_SHARE = 0.8
 PIXEL_STRIDE = 4
 """Raw pixels are averaged over squares of this edge."""
@@ -82,11 +82,12 @@ def sample_labelled(episodes: Sequence[Episode], camera: CameraConfig, count: in
 
 
 def compare(encoder: ViTEncoder, sample: Labelled, seed: int) -> list[Probe]:
-    """Probes of the encoder's class token, mean and patches, of raw pixels, and of the same network untrained."""
-    outputs: tuple[Output, ...] = ("cls", "mean", "patches")
-    features = {output: _encode(encoder.with_output(output), sample.frames) for output in outputs}
+    """Probes of every output of the encoder, of raw pixels, and of the same network untrained."""
+    outputs: tuple[Output, ...] = ("cls", "mean", "patches", "units")
+    features: dict[str, np.ndarray] = {o: _encode(encoder.with_output(o), sample.frames) for o in outputs}
     features["pixels"] = _pixels(sample.frames)
-    features["untrained patches"] = _encode(_untrained(encoder, seed), sample.frames)
+    untrained = _untrained(encoder, seed)
+    features |= {f"untrained {o}": _encode(untrained.with_output(o), sample.frames) for o in outputs[2:]}
     return [probe(name, values, sample) for name, values in features.items()]
 
 
@@ -101,20 +102,19 @@ def class_token_suffices(probes: Sequence[Probe]) -> bool:
 def probe(name: str, features_NF: np.ndarray, sample: Labelled) -> Probe:
     """Fits on the first `TRAIN_SHARE` of the frames and scores on the rest."""
     num_categories = sample.in_view.shape[1]
-    held = sample.held[:, None] == np.arange(num_categories + 1)
-    targets = np.concatenate([sample.in_view, held, sample.fridge_open[:, None]], 1)
-    cut = int(TRAIN_SHARE * len(targets))
-    scores = _ridge(features_NF[:cut], targets[:cut], features_NF[cut:])
-    truth = targets[cut:]
-    precisions = [average_precision(scores[:, c], truth[:, c]) for c in range(num_categories)]
+    cut = int(TRAIN_SHARE * len(features_NF))
+    ridge = _Ridge(features_NF[:cut], features_NF[cut:])
+    in_view = ridge.scores(sample.in_view[:cut])
+    precisions = [average_precision(in_view[:, c], sample.in_view[cut:, c]) for c in range(num_categories)]
+    held = ridge.scores(sample.held[:cut, None] == np.arange(num_categories))
     holding = np.flatnonzero(sample.held[cut:] < num_categories)
-    named = scores[holding, num_categories:-1].argmax(1) == sample.held[cut:][holding]
+    named = held[holding].argmax(1) == sample.held[cut:][holding]
     return Probe(
         features=name,
         width=features_NF.shape[1],
         in_view=float(np.nanmean(precisions)) if not np.isnan(precisions).all() else float("nan"),
         held=float(named.mean()) if len(holding) else float("nan"),
-        fridge_open=average_precision(scores[:, -1], truth[:, -1]),
+        fridge_open=average_precision(ridge.scores(sample.fridge_open[:cut, None])[:, 0], sample.fridge_open[cut:]),
     )
 
 
@@ -127,23 +127,28 @@ def average_precision(scores: np.ndarray, truth: np.ndarray) -> float:
     return float(precision[ranked].mean())
 
 
-def _ridge(train_NF: np.ndarray, targets: np.ndarray, test_NF: np.ndarray) -> np.ndarray:
-    """Scores of the test rows; solved in the space of the N rows, as there are more numbers than frames."""
-    mean, std = train_NF.mean(0), train_NF.std(0) + 1e-4
-    train, test = (train_NF - mean) / std, (test_NF - mean) / std
-    gram, cross = train @ train.T / train.shape[1], test @ train.T / train.shape[1]
-    wanted = np.where(targets, 1.0, -1.0).astype(gram.dtype)
-    inner = int(TRAIN_SHARE * len(wanted))
-    errors = []
-    for strength in STRENGTHS:
-        guess = _solve(gram[:inner, :inner], wanted[:inner], gram[inner:, :inner], strength)
-        errors.append(np.square(guess - wanted[inner:]).mean())
-    return _solve(gram, wanted, cross, STRENGTHS[int(np.argmin(errors))])
+class _Ridge:
+    """Ridge regression solved in the space of the N training rows, as there are often more numbers than frames."""
+
+    def __init__(self, train_NF: np.ndarray, test_NF: np.ndarray) -> None:
+        mean, std = train_NF.mean(0), train_NF.std(0) + 1e-4
+        train, test = (train_NF - mean) / std, (test_NF - mean) / std
+        self.gram, self.cross = train @ train.T / train.shape[1], test @ train.T / train.shape[1]
+
+    def scores(self, truth: np.ndarray) -> np.ndarray:
+        """Scores [M, Q] of the test rows for questions answered by bool[N, Q] on the training rows."""
+        wanted = np.where(truth, 1.0, -1.0).astype(self.gram.dtype)
+        inner = int(TRAIN_SHARE * len(wanted))
+        errors = []
+        for strength in STRENGTHS:
+            guess = _solve(self.gram[:inner, :inner], wanted[:inner], self.gram[inner:, :inner], strength)
+            errors.append(np.square(guess - wanted[inner:]).mean())
+        return _solve(self.gram, wanted, self.cross, STRENGTHS[int(np.argmin(errors))])
 
 
 def _solve(gram: np.ndarray, wanted: np.ndarray, cross: np.ndarray, strength: float) -> np.ndarray:
     middle = wanted.mean(0)
-    ridge = gram + strength * len(gram) * 1e-1 * np.eye(len(gram), dtype=gram.dtype)
+    ridge = gram + strength * np.eye(len(gram), dtype=gram.dtype)
     return cross @ np.linalg.solve(ridge, wanted - middle) + middle
 
 
