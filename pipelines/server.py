@@ -23,7 +23,7 @@ _LIMIT = "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS"
 
 
 class Server:
-    """Starting since it was made; ends with this process, after Prefect has sent its last logs."""
+    """Starting since it was made, web UI included; ends with this process, after Prefect has sent its last logs."""
 
     def __init__(self) -> None:
         self.process: subprocess.Popen | None = None
@@ -34,9 +34,9 @@ class Server:
             sys.executable, "-m", "uvicorn", "--factory", "prefect.server.api.server:create_app",
             "--host", HOST, "--port", str(port), "--log-level", "error", "--lifespan", "on",
         ]  # fmt: skip
-        # As Prefect starts its own: without web UI and without the services that only a lasting server needs.
-        kind = {"PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1", "PREFECT_UI_ENABLED": "0"}
-        self.process = subprocess.Popen(command, env={**os.environ, **kind}, start_new_session=True)
+        self.process = subprocess.Popen(
+            command, env={**os.environ, "PREFECT__SERVER_FINAL": "1"}, start_new_session=True
+        )
         atexit.register(end, self.process)
         os.environ["PREFECT_API_URL"] = f"http://{HOST}:{port}/api"
 
