@@ -9,6 +9,7 @@ from safetensors.numpy import load_file, save_file
 
 from llarp.config import EncoderConfig
 from llarp.errors import UserError
+from llarp.vision import mae
 from llarp.vision.encoder import load_encoder
 from llarp.vision.mae import train_mae
 
@@ -85,6 +86,26 @@ def test_the_mean_is_that_of_the_patches(trained):
     np.testing.assert_allclose(
         load_encoder(trained[0], "mean").encode(frames(3)), patches.mean(1, keepdims=True), atol=1e-6
     )
+
+
+def test_units_are_the_maximum_and_mean_of_the_hidden_layer(trained):
+    encoder, images = load_encoder(trained[0], "units"), frames(3)
+    features = encoder.encode(images)
+    num_units = encoder.model.config.intermediate_size
+    assert features.shape == (3, encoder.num_tokens, encoder.dim) == (3, 1, 2 * num_units)
+    layer = encoder.model.layers[-1]
+    with torch.no_grad():
+        hidden = encoder.model.embeddings(encoder.preprocessing.prepare(images))
+        hidden = hidden + layer.attention(layer.layernorm_before(hidden), None)[0]
+        units = torch.relu(layer.mlp.fc1(layer.layernorm_after(hidden)))[:, 1:].numpy()
+    np.testing.assert_allclose(features[:, 0, :num_units], units.max(1), atol=1e-5)
+    np.testing.assert_allclose(features[:, 0, num_units:], units.mean(1), atol=1e-5)
+
+
+def test_positions_are_told_apart_in_encoder_and_decoder():
+    model = mae._model(CONFIG, edge=32)
+    for table in (model.vit.embeddings.position_embeddings, model.decoder.decoder_pos_embed):
+        assert len(torch.unique(table[0].detach(), dim=0)) == 17 and not table.requires_grad
 
 
 def test_features_do_not_depend_on_the_rest_of_the_batch(trained):
