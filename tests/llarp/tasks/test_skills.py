@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 
 from llarp.scenes import catalog
-from llarp.tasks.skills import INDEX, SKILLS, Skill, parse
+from llarp.tasks.skills import INDEX, SKILLS, parse
 
 
 def test_seventy_skills_in_the_papers_numbers():
