@@ -1,6 +1,7 @@
 """Stage `encoder`: the frozen visual encoder, trained here as a masked autoencoder or converted from VC-1's weights."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -9,12 +10,15 @@ from components.stage import OnMetrics, Result, ignore, main
 from llarp.config import Params
 from llarp.errors import UserError
 from llarp.files import file_aside
+from llarp.tasks.episode import Episode
 
 if TYPE_CHECKING:
     from llarp.vision.encoder import ViTEncoder
 
-PROBED_FRAMES = 1200
-"""At most; of episodes that the encoder was not trained on."""
+PROBED_FRAMES = 2000
+"""At most; a probe needs some dozens of frames per category."""
+PROBED_SHARE = 0.25
+"""Of the training episodes: kept from the encoder, so that the probes ask about frames it has not seen."""
 
 
 def run(params: Params, paths: Paths, on_metrics: OnMetrics = ignore) -> Result:
@@ -22,8 +26,10 @@ def run(params: Params, paths: Paths, on_metrics: OnMetrics = ignore) -> Result:
     from llarp.tasks import store
     from llarp.vision import probe
 
-    encoder = build(params, paths, on_metrics)
-    unseen = store.read(paths.split("train_validation"))
+    episodes = store.read(paths.split("train"))
+    cut = int((1 - PROBED_SHARE) * len(episodes))
+    encoder = build(params, paths, episodes[:cut], on_metrics)
+    unseen = episodes[cut:]
     count = min(PROBED_FRAMES, params.encoder.frames)
     probes = probe.compare(encoder, probe.sample_labelled(unseen, params.camera, count, params.seed), params.seed)
     with file_aside(paths.probe) as aside:
@@ -35,7 +41,7 @@ def run(params: Params, paths: Paths, on_metrics: OnMetrics = ignore) -> Result:
     return Result("\n".join([*table, f"The class token {verdict} the patches."]), metrics)
 
 
-def build(params: Params, paths: Paths, on_metrics: OnMetrics) -> "ViTEncoder":
+def build(params: Params, paths: Paths, episodes: Sequence[Episode], on_metrics: OnMetrics) -> "ViTEncoder":
     """The encoder that `encoder.name` asks for, written to its folder."""
     import os
 
@@ -44,11 +50,10 @@ def build(params: Params, paths: Paths, on_metrics: OnMetrics) -> "ViTEncoder":
     config = params.encoder
     torch.set_num_threads(os.cpu_count() or 1)  # nothing else runs beside this stage
     if config.name == "mae-tiny":
-        from llarp.tasks import store
         from llarp.vision.mae import train_mae
         from llarp.vision.warm import sample_frames
 
-        frames = sample_frames(store.read(paths.split("train")), params.camera, config.frames, params.seed)
+        frames = sample_frames(episodes, params.camera, config.frames, params.seed)
         return train_mae(frames, config, params.seed, paths.encoder, on_metrics)
     if config.name.startswith("vc1-"):
         from llarp.vision.vc1 import load_vc1

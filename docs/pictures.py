@@ -1,12 +1,15 @@
-"""Draws the README's picture of what the robot sees: `python docs/pictures.py`, from the project's folder."""
+"""Draws the README's pictures: `python docs/pictures.py`, in the project's folder after `make run`."""
 
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from llarp.config import load_params
+from llarp.config import Params, load_params
+from llarp.evaluate import rows as results
+from llarp.evaluate.film import record, write_strip
 from llarp.sim.embedded import EmbeddedSimulator
 from llarp.sim.rules import RuleWorld
+from llarp.tasks import store
 from llarp.tasks.generator import generate
 from llarp.tasks.skills import parse
 
@@ -25,13 +28,33 @@ EDGE, GAP, CAPTION, COLUMNS = 336, 10, 30, 4
 
 
 def main() -> None:
-    """Writes docs/images/views.png."""
+    """Writes docs/images."""
     params = load_params()
+    Path("docs/images").mkdir(parents=True, exist_ok=True)
+    views(params)
+    episode(params)
+
+
+def episode(params: Params) -> None:
+    """docs/images/episode.png: the first unseen episode that the policy solves by looking in four places or more."""
+    known = {entry.episode_id: entry for entry in store.read(Path("data/episodes/train_validation.parquet"))}
+    rows = results.read(Path("data/evaluation/episodes.parquet"))
+    row = next(
+        row for row in rows
+        if row["policy"] == "policy" and row["split"] == "train_validation" and row["success"]
+        and row["family"] == "move_to" and row["steps"] >= 7 and not row["invalid_actions"]
+    )  # fmt: skip
+    film = record(EmbeddedSimulator(params.camera), known[row["episode_id"]], row["actions"], row["success"])
+    write_strip(film, "docs/images/episode.png")
+
+
+def views(params: Params) -> None:
+    """docs/images/views.png: what stands before the robot in one apartment."""
     simulator = EmbeddedSimulator(params.camera)
     episodes = generate("train", 200, params.seed, params.episodes, world=RuleWorld())
-    episode = next(e for e in episodes if e.layout.startswith("gen_") and _fits(e.objects) and not e.start)
-    simulator.reset(episode)
-    category = next(entry.category for entry in episode.objects if entry.receptacle == "sofa")
+    shown = next(e for e in episodes if e.layout.startswith("gen_") and _fits(e.objects) and not e.start)
+    simulator.reset(shown)
+    category = next(entry.category for entry in shown.objects if entry.receptacle == "sofa")
     rows = -(-len(SHOTS) // COLUMNS)
     sheet = Image.new("RGB", (COLUMNS * (EDGE + GAP) - GAP, rows * (EDGE + CAPTION)), "white")
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(16)
@@ -41,10 +64,7 @@ def main() -> None:
         left, top = number % COLUMNS * (EDGE + GAP), number // COLUMNS * (EDGE + CAPTION)
         sheet.paste(Image.fromarray(simulator.render()).resize((EDGE, EDGE), Image.Resampling.NEAREST), (left, top))
         draw.text((left + 2, top + EDGE + 4), caption, "#1f2933", font)
-    out = Path("docs/images/views.png")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    sheet.save(out, optimize=True)
-    print(out)
+    sheet.save("docs/images/views.png", optimize=True)
 
 
 def _fits(objects) -> bool:
