@@ -22,7 +22,7 @@ def policy():
     config = load_params().policy
     torch.manual_seed(0)
     # Sampling, because an untrained policy's best action hardly depends on what it sees.
-    return LLaRPPolicy(load_backbone(config), config, (3, 8), sampling_seed=4)
+    return LLaRPPolicy(load_backbone(config), config, (4, 8), sampling_seed=4)
 
 
 def run(policy, chosen, features_TBPD):
@@ -40,7 +40,7 @@ def run(policy, chosen, features_TBPD):
 
 
 def test_actions_are_those_of_the_episode_alone(policy):
-    features_TBPD = np.random.default_rng(0).normal(size=(5, 4, 3, 8)).astype(np.float16)
+    features_TBPD = np.random.default_rng(0).normal(size=(5, 4, 4, 8)).astype(np.float16)
     together, rows_read = run(policy, (0, 1, 2, 3), features_TBPD)
     assert rows_read == [4, 3, 2, 2, 1]
     for number, length in enumerate(LENGTHS):
