@@ -63,8 +63,8 @@ def drawing(params, episodes) -> dict[str, float]:
     }
 
 
-def features(params, episodes) -> dict[str, float]:
-    """Reading a stored feature, against drawing and encoding its view."""
+def features(params, episodes) -> tuple[dict[str, float], tuple[int, int]]:
+    """Reading a stored feature, against encoding its view; and the shape of a view's features."""
     from llarp.sim.embedded import EmbeddedSimulator
     from llarp.vision.mae import train_mae
     from llarp.vision.store import ShardStore
@@ -81,27 +81,28 @@ def features(params, episodes) -> dict[str, float]:
         store.add(keys, np.zeros((len(keys), encoder.num_tokens, encoder.dim), np.float16))
         store.flush()
         read_s = seconds(lambda: store.get(keys)) / len(keys)
-    return {
+    figures = {
         "encoded_views_per_s": 1 / encode_s,
         "read_features_per_s": 1 / read_s,
         "read_instead_of_encode_speedup": encode_s / read_s,
     }
+    return figures, (encoder.num_tokens, encoder.dim)
 
 
-def training(params, episodes) -> dict[str, float]:
+def training(params, episodes, shape: tuple[int, int]) -> dict[str, float]:
     """Cloning's useful FLOP/s as a share of a matrix product's, and what kept instructions save."""
     import torch
 
     from llarp.learn.algorithm import Share
     from llarp.learn.cloning import Cloning
     from llarp.learn.demonstrations import Demonstration
-    from llarp.policy.backbone import load_backbone
+    from llarp.policy.backbones import load_backbone
     from llarp.policy.llarp import LLaRPPolicy
     from llarp.tasks.skills import INDEX
     from llarp.vision.memory import MemoryStore
 
     torch.set_num_threads(1)
-    tokens, dim = (params.camera.width // params.encoder.patch) ** 2, params.encoder.dim
+    tokens, dim = shape
     shown, store = [], MemoryStore(tokens, dim)
     rng = np.random.default_rng(params.seed)
     for number, episode in enumerate(episodes):
@@ -160,8 +161,9 @@ def main() -> None:
     start = time.perf_counter()
     episodes = list(generate("train", EPISODES, params.seed, params.episodes, world=RuleWorld()))
     figures = {"generated_episodes_per_s": EPISODES / (time.perf_counter() - start)}
-    for part in (drawing, features, training):
-        figures |= part(params, episodes)
+    figures |= drawing(params, episodes)
+    found, shape = features(params, episodes)
+    figures |= found | training(params, episodes, shape)
     if arguments.json:
         print(json.dumps(figures, indent=1))
         return

@@ -25,7 +25,7 @@ from llarp.learn.algorithm import Algorithm, Share
 from llarp.learn.checkpoint import Checkpoints, check_writable
 from llarp.learn.cloning import Cloning
 from llarp.learn.demonstrations import Demonstration
-from llarp.policy.backbone import load_backbone
+from llarp.policy.backbones import load_backbone
 from llarp.policy.llarp import LLaRPPolicy
 from llarp.progress import Progress
 from llarp.vision.base import FeatureStore

@@ -168,15 +168,6 @@ class Prefixes:
         return len(self._kept)
 
 
-def load_backbone(config: PolicyConfig) -> Backbone:
-    """The backbone that the parameters name; UserError when it is missing or has other weights than it should."""
-    from llarp.policy import decoder, minilm
-
-    if config.backbone == minilm.NAME:
-        return minilm.load(config)
-    return decoder.load(config)
-
-
 def check_sha256(found: str, config: PolicyConfig, where: object) -> None:
     """UserError when the weights' digest is not the configured one."""
     if config.sha256 is not None and found != config.sha256:

@@ -23,7 +23,8 @@ from llarp.config import PolicyConfig
 from llarp.errors import UserError
 from llarp.files import folder_aside
 from llarp.policy.adapters import Adapters
-from llarp.policy.backbone import Backbone, Memory, Prefixes, load_backbone
+from llarp.policy.backbone import Backbone, Memory, Prefixes
+from llarp.policy.backbones import load_backbone
 from llarp.policy.base import Policy, Task
 from llarp.policy.baselines import episode_rng
 from llarp.tasks.skills import SKILLS

@@ -11,7 +11,7 @@ from llarp.evaluate.play import find_scene, play
 from llarp.evaluate.report import write_report
 from llarp.evaluate.runner import POLICIES, Setup, evaluate_all
 from llarp.evaluate.statistics import summarise
-from llarp.policy.backbone import load_backbone
+from llarp.policy.backbones import load_backbone
 from llarp.policy.llarp import LLaRPPolicy
 from llarp.sim.embedded import EmbeddedSimulator
 from llarp.sim.rules import RuleWorld

@@ -7,7 +7,7 @@ from toy_training import POLICY, SHAPE, TRAIN, data
 
 from llarp.learn.algorithm import Share
 from llarp.learn.cloning import Cloning, epoch_batches
-from llarp.policy.backbone import load_backbone
+from llarp.policy.backbones import load_backbone
 from llarp.policy.llarp import LLaRPPolicy, Trajectories
 
 

@@ -17,7 +17,7 @@ from llarp.learn.algorithm import Share
 from llarp.learn.cloning import Cloning
 from llarp.learn.launch import launch_command, launch_environment
 from llarp.learn.trainer import learning_rate
-from llarp.policy.backbone import load_backbone
+from llarp.policy.backbones import load_backbone
 from llarp.policy.llarp import LLaRPPolicy
 
 STEPS = 10

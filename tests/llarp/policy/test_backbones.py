@@ -7,7 +7,8 @@ from transformers import BertModel
 
 from llarp.errors import UserError
 from llarp.policy import decoder, minilm
-from llarp.policy.backbone import Memory, Prefixes, load_backbone
+from llarp.policy.backbone import Memory, Prefixes
+from llarp.policy.backbones import load_backbone
 
 T = 4
 

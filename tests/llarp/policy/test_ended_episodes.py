@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from llarp.config import load_params
-from llarp.policy.backbone import load_backbone
+from llarp.policy.backbones import load_backbone
 from llarp.policy.llarp import LLaRPPolicy
 
 TASKS = [

@@ -10,7 +10,7 @@ from backbones import INSTRUCTIONS, MINILM, tiny_llama
 from safetensors.torch import load_file, save_file
 
 from llarp.errors import UserError
-from llarp.policy.backbone import load_backbone
+from llarp.policy.backbones import load_backbone
 from llarp.policy.baselines import Blind, PlanPolicy, RandomPolicy
 from llarp.policy.llarp import LLaRPPolicy, Trajectories
 from llarp.tasks.skills import INDEX, SKILLS, Skill
