@@ -62,6 +62,8 @@ def release_files(paths: Sequence[Path]) -> list[Path]:
     """The released pickles among files and folders; UserError for a name that is no split's."""
     found: list[Path] = []
     for path in map(Path, paths):
+        if not path.exists():
+            raise UserError("no such file or folder", path, "name the released pickles, or a folder of them")
         inside = sorted(path.glob("*.pickle")) if path.is_dir() else [path]
         if not inside:
             raise UserError("holds no .pickle file", path, "name the folder of the released files")
