@@ -10,6 +10,7 @@ from components.paths import Paths
 from llarp.config import Params, Section, validate
 from llarp.errors import UserError
 from llarp.files import file_aside
+from llarp.tasks.release import release_files
 
 PRESETS = "presets"
 
@@ -38,7 +39,7 @@ def change(root: Path, preset: str | None = None, assignments: Sequence[str] = (
         The parameters, and what has changed.
 
     Raises:
-        UserError: no such preset or key, or a value out of range; nothing is written.
+        UserError: no such preset, key or release, or a value out of range; nothing is written.
 
     """
     path = Paths(root).params
@@ -53,6 +54,8 @@ def change(root: Path, preset: str | None = None, assignments: Sequence[str] = (
             raise UserError("has no value", f"--set {assignment}", "write --set key=value")
         _assign(document, key.strip(), _value(text, assignment), f"--set {assignment}")
     params = validate(_plain(document), path)
+    if params.release.source is not None:
+        release_files([root / params.release.source])  # before DVC makes room for a new import
     changes = [Change(key, before.get(key), value) for key, value in _leaves(document) if before.get(key) != value]
     if changes:
         _write(path, document)

@@ -21,6 +21,8 @@ def test_the_laptop_preset_is_what_the_project_comes_with(request):
 
 def test_a_preset_and_then_single_keys(project):
     text = (project / "params.yaml").read_text()
+    (project / "some where").mkdir()
+    (project / "some where" / "train.pickle").touch()
     params, changes = settings.change(project, "test", ["train.epochs=3", "train.lr=1e-5", "release.source=some where"])
     assert params == load_params(project / "params.yaml")
     assert (params.train.epochs, params.train.lr, params.release.source) == (3, 1e-5, "some where")
@@ -56,6 +58,7 @@ def test_whole_parameters_are_written_into_the_file(project):
         ("../params", None, "no preset"),
         (None, "train.epoch=3", "did you mean train.epochs?"),
         (None, "train=3", "no parameter"),
+        (None, "release.source=nowhere", "nowhere: no such file or folder"),
         (None, "seed.x=3", "no parameter"),
         (None, "train.epochs", "key=value"),
         (None, "train.epochs=-1", "train.epochs"),

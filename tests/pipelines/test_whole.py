@@ -108,12 +108,14 @@ def test_a_stage_reports_bad_input_through_the_flow(finished):
     release = project.root / "data" / "release" / "episodes.parquet"
     whole, params = release.read_bytes(), (project.root / "params.yaml").read_text()
     shutil.copy(release, project.root / "kept.parquet")
+    (project.root / "train.pickle").write_bytes(b"\x80\x04")
     try:
-        done = project.llarp("run", "--set", "release.source=nowhere", check=False)
+        done = project.llarp("run", "--set", "release.source=train.pickle", check=False)
         assert done.returncode == 2
         last = done.stderr.splitlines()[-1]
-        assert last.startswith("error: ") and "nowhere" in last
+        assert last.startswith("error: ") and "train.pickle" in last
     finally:
         (project.root / "params.yaml").write_text(params)
+        (project.root / "train.pickle").unlink()
         shutil.move(project.root / "kept.parquet", release)
     assert release.read_bytes() == whole
