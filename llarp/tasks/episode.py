@@ -1,6 +1,8 @@
 """A typed episode: the same whether generated here or imported from the release."""
 
+import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 from llarp.tasks.goals import Goal, Predicate
 from llarp.tasks.skills import Skill
@@ -21,9 +23,26 @@ class ObjectInstance:
     """Chooses colour and size within what the category allows; see `llarp.sim.looks`."""
     receptacle: str
     position: tuple[float, float, float]
-    """Metres, z up: where the object rests."""
+    """Metres, z up: where the object rests; see `resting`."""
     quaternion: tuple[float, float, float, float]
-    """Orientation (w, x, y, z)."""
+    """Orientation (w, x, y, z); see `resting`."""
+
+
+def resting(
+    x: float, y: float, z: float, heading: float
+) -> tuple[tuple[float, float, float], tuple[float, float, float, float]]:
+    """(position, quaternion) of an upright object at metres x, y, z, turned by radians `heading` about the vertical.
+
+    To the millimetre and the milliradian, which is what the episode store keeps.
+    """
+    return (round(x, 3), round(y, 3), round(z, 3)), upright(round(heading * 1000))
+
+
+@lru_cache(maxsize=16_384)
+def upright(heading_mrad: int) -> tuple[float, float, float, float]:
+    """Quaternion of an upright object turned by so many milliradians."""
+    half = heading_mrad / 2000
+    return round(math.cos(half), 6), 0.0, 0.0, round(math.sin(half), 6)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from llarp.scenes.catalog import CATEGORIES, OPEN_RECEPTACLES, RECEPTACLES, cate
 from llarp.scenes.layout import Layout, Surface
 from llarp.scenes.layouts import layout, released
 from llarp.scenes.variants import held_out_variants, training_variants
-from llarp.tasks.episode import Episode, ObjectInstance
+from llarp.tasks.episode import Episode, ObjectInstance, resting
 from llarp.tasks.expert import Unsolvable, prove
 from llarp.tasks.families import FAMILIES, TRAINING, Family
 from llarp.tasks.splits import HELD_OUT_FREE, SPLITS, Split
@@ -168,7 +168,8 @@ def _objects(
     for kind, places in wanted:
         asset = rng.choice(category(kind).assets)
         receptacle, x, y = _place(rng, places, room.surfaces, taken)
-        yaw = rng.uniform(-math.pi, math.pi)
+        z, heading = room.surfaces[receptacle].center[2], rng.uniform(-math.pi, math.pi)
+        position, quaternion = resting(x, y, z, heading)
         objects.append(
             ObjectInstance(
                 name=f"{asset}:{copies[asset]}",
@@ -176,8 +177,8 @@ def _objects(
                 asset=asset,
                 variant=rng.choice(variants),
                 receptacle=receptacle,
-                position=(round(x, 4), round(y, 4), room.surfaces[receptacle].center[2]),
-                quaternion=(round(math.cos(yaw / 2), 6), 0.0, 0.0, round(math.sin(yaw / 2), 6)),
+                position=position,
+                quaternion=quaternion,
             )
         )
         copies[asset] += 1

@@ -17,7 +17,7 @@ from llarp.scenes.catalog import CATEGORIES, HANDLES, RECEPTACLES, category_of_a
 from llarp.scenes.furniture import FURNITURE
 from llarp.scenes.layouts import released
 from llarp.scenes.variants import training_variants
-from llarp.tasks.episode import Episode, ObjectInstance
+from llarp.tasks.episode import Episode, ObjectInstance, resting
 from llarp.tasks.goals import Goal, Predicate
 from llarp.tasks.unpickle import load
 
@@ -165,14 +165,15 @@ def _object(split: str, number: int, name: str, transform: Any, place: str) -> O
     if not all(map(math.isfinite, numbers)):
         raise _UnknownError(f"{name} is nowhere")
     variants = training_variants()
+    position, quaternion = resting(*numbers[:2], FURNITURE[id].rest, heading)
     return ObjectInstance(
         name=ours,
         category=category,
         asset=asset,
         variant=variants[zlib.crc32(f"{split} {number} {ours}".encode()) % len(variants)],
         receptacle=id,
-        position=(round(numbers[0], 4), round(numbers[1], 4), FURNITURE[id].rest),
-        quaternion=(round(math.cos(heading / 2), 6), 0.0, 0.0, round(math.sin(heading / 2), 6)),
+        position=position,
+        quaternion=quaternion,
     )
 
 
