@@ -11,13 +11,11 @@ from dataclasses import replace
 
 from llarp.tasks.episode import HORIZON, Episode
 from llarp.tasks.families import FAMILIES
-from llarp.tasks.goals import Facts, Goal, Predicate, assignments, satisfied
-from llarp.tasks.robot import Robot, Unsolvable, Way
+from llarp.tasks.goals import Goal, Predicate, satisfied
+from llarp.tasks.robot import Robot, Unsolvable
 from llarp.tasks.skills import Skill
+from llarp.tasks.ways import MAX_WAYS, Way, ways
 from llarp.tasks.world import World
-
-MAX_WAYS = 1000
-"""Ways of meeting a goal that are considered; none of the benchmark's goals comes near."""
 
 MAX_TRIES = 12
 """Ways that are carried out in search of the cheapest."""
@@ -97,10 +95,10 @@ def prove(world: World, episode: Episode) -> Episode:
 def _start_ways(world: World, episode: Episode) -> list[Way]:
     if satisfied(episode.goal, world):
         raise Unsolvable("the goal holds at the start")
-    ways = list(itertools.islice(_ways(episode.goal, world), MAX_WAYS))
-    if not ways:
+    found = list(itertools.islice(ways(episode.goal, world), MAX_WAYS))
+    if not found:
         raise Unsolvable("an object that the goal asks for is not there")
-    return ways
+    return found
 
 
 def _execute(world: World, episode: Episode, steps: Iterable[Skill]) -> tuple[Skill, ...]:
@@ -113,29 +111,6 @@ def _execute(world: World, episode: Episode, steps: Iterable[Skill]) -> tuple[Sk
         if satisfied(episode.goal, world):
             return tuple(done)
     raise Unsolvable(f"the goal does not hold after {len(done)} steps")
-
-
-def _ways(term: Predicate | Goal, facts: Facts, wanted: bool = True) -> Iterator[Way]:
-    """Every conjunction of literals that makes a term true (or false), quantifiers and operators unfolded."""
-    if isinstance(term, Predicate):
-        yield ((term, wanted),)
-        return
-    wanted = wanted != (term.operator == "NAND")
-    bindings = assignments(term, facts) if term.quantifier else [{}]
-    bodies = [[inner.bind(values) for inner in term.terms] for values in bindings]
-    one_term, one_binding = (term.operator == "OR") == wanted, (term.quantifier == "EXISTS") == wanted
-    yield from _join(
-        [list(_join([list(_ways(inner, facts, wanted)) for inner in body], one_term)) for body in bodies], one_binding
-    )
-
-
-def _join(options: list[list[Way]], one_suffices: bool) -> Iterator[Way]:
-    """Ways to take one of several options, or all of them together."""
-    if one_suffices:
-        yield from itertools.chain.from_iterable(options)
-    else:
-        for parts in itertools.product(*options):
-            yield tuple(dict.fromkeys(itertools.chain.from_iterable(parts)))
 
 
 def _milestones(episode: Episode, skills: Iterable[Skill]) -> Iterator[Goal | None]:

@@ -6,18 +6,13 @@ from llarp.scenes.catalog import NAV_TARGETS, handle, receptacle
 from llarp.tasks.episode import Episode
 from llarp.tasks.goals import Predicate
 from llarp.tasks.skills import Skill
+from llarp.tasks.ways import Literal, Way
 from llarp.tasks.world import World
 
 SEARCH_ORDER: tuple[str, ...] = (
     "sink", "left_counter", "right_counter", "black_table", "brown_table", "tv_stand", "sofa",
 )  # fmt: skip
 """Where the demonstrating expert looks for things, in this order: always the same, so that it can be imitated."""
-
-Literal = tuple[Predicate, bool]
-"""An atom without variables and whether it must hold."""
-
-Way = tuple[Literal, ...]
-"""Literals that meet a goal together."""
 
 
 class Unsolvable(Exception):  # noqa: N818 (a finding, not an error)
