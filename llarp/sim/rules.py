@@ -1,6 +1,8 @@
 """The rules of Language Rearrangement without any drawing: what each skill needs and does, and which predicates hold.
 
-Thresholds are those of the benchmark (arXiv 2310.17722, section 4 and appendix), measured along the floor. It is
+Thresholds are those of the benchmark (arXiv 2310.17722, section 4 and appendix), measured along the floor. As in the
+release, pick takes the first instance in reach in the episode's order, and a held object counts as on top of a
+receptacle that the hand is just above, so `on_top(X, left_counter)` holds already before X is put down there. It is
 stepped millions of times: what depends on the layout alone is worked out once per layout.
 """
 
@@ -10,7 +12,7 @@ from functools import lru_cache
 
 from llarp.errors import UserError
 from llarp.scenes.catalog import HANDLES, RECEPTACLES
-from llarp.scenes.layout import Layout, Pose
+from llarp.scenes.layout import Layout, Pose, Surface
 from llarp.scenes.layouts import layout, start
 from llarp.tasks.episode import Episode, ObjectInstance
 from llarp.tasks.goals import Predicate
@@ -25,10 +27,12 @@ REACH_M = 1.5
 """Farthest that `robot_at_obj` and pick reach."""
 REACH_RAD = 1.0
 """Greatest bearing of `robot_at_obj` and pick."""
-HAND_FORWARD_M = 0.5
+HAND_FORWARD_M = 0.6
 """How far before the robot's base a held object is."""
 HAND_HEIGHT_M = 0.9
 """Height of a held object."""
+HAND_ABOVE_M = 0.05
+"""Difference in height up to which a held object counts as on top of the surface it is over."""
 SPOT_GRID_M = 0.10
 """Spacing of the spots where an object can be put down."""
 ROOMY_M = 0.25
@@ -51,6 +55,8 @@ class Geometry:
     start: Pose
     near: dict[str | None, frozenset[str]]
     """Navigation target (None: the start pose) -> receptacles and handles that `robot_at` holds for there."""
+    under_hand: dict[str | None, frozenset[str]]
+    """Navigation target (None: the start pose) -> receptacles that a held object counts as on top of there."""
     spots: dict[str, tuple[tuple[float, float], ...]]
     """Receptacle -> where an object can be put: a grid on the surface, within reach of its standing point."""
 
@@ -65,7 +71,22 @@ def geometry(name: str) -> Geometry:
         target: frozenset(id for id, at in points.items() if within(pose, at[0], at[1], ROBOT_AT_M, ROBOT_AT_RAD))
         for target, pose in poses.items()
     }
-    return Geometry(here, poses[None], near, {id: _spots(here, id) for id in here.surfaces})
+    under_hand = {target: _under_hand(here, pose) for target, pose in poses.items()}
+    return Geometry(here, poses[None], near, under_hand, {id: _spots(here, id) for id in here.surfaces})
+
+
+def hand(pose: Pose) -> tuple[float, float]:
+    """The floor coordinates of what the robot holds."""
+    return pose.x + HAND_FORWARD_M * math.cos(pose.heading), pose.y + HAND_FORWARD_M * math.sin(pose.heading)
+
+
+def _under_hand(here: Layout, pose: Pose) -> frozenset[str]:
+    def is_under(surface: Surface) -> bool:
+        u, v = surface.to_local(*hand(pose))
+        level = abs(surface.center[2] - HAND_HEIGHT_M) <= HAND_ABOVE_M
+        return level and abs(u) <= surface.half[0] and abs(v) <= surface.half[1]
+
+    return frozenset(id for id, surface in here.surfaces.items() if is_under(surface))
 
 
 def _spots(here: Layout, receptacle: str) -> tuple[tuple[float, float], ...]:
@@ -145,14 +166,11 @@ class RuleWorld(World):
         return handle is not None and handle not in self.opened
 
     def pickable(self, category: str) -> str | None:
-        """The object that pick(category) would take: the nearest in reach; None when there is none."""
-        best, least = None, math.inf
+        """The object that pick(category) would take: the first in reach in the episode's order, None when none is."""
         for name in self._instances.get(category, ()):
-            x, y, _ = self.positions[name]
-            distance = self.pose.distance(x, y)
-            if distance < least and self.reaches(name) and not self.enclosed(name):
-                best, least = name, distance
-        return best
+            if self.reaches(name) and not self.enclosed(name):
+                return name
+        return None
 
     def is_valid(self, skill: Skill) -> bool:
         """Whether the skill's precondition holds now."""
@@ -196,10 +214,11 @@ class RuleWorld(World):
         return True
 
     def holds(self, predicate: Predicate) -> bool:
-        """Whether an atom without variables is true now; a held object lies on nothing."""
+        """Whether an atom without variables is true now."""
         name, args = predicate.name, predicate.args
         if name == "on_top":
-            return self.where[args[0]] == args[1]
+            held = args[0] == self.held
+            return args[1] in self.geometry.under_hand[self.at] if held else self.where[args[0]] == args[1]
         if name == "not_holding":
             return self.held is None
         if name == "holding":
@@ -214,9 +233,7 @@ class RuleWorld(World):
 
     def _carry(self) -> None:
         if self.held is not None:
-            x = self.pose.x + HAND_FORWARD_M * math.cos(self.pose.heading)
-            y = self.pose.y + HAND_FORWARD_M * math.sin(self.pose.heading)
-            self.positions[self.held] = (x, y, HAND_HEIGHT_M)
+            self.positions[self.held] = (*hand(self.pose), HAND_HEIGHT_M)
 
     def _spot(self, receptacle: str) -> tuple[float, float, float]:
         """The spot nearest to the robot among those with room around them, else the one with most room."""

@@ -38,8 +38,12 @@ class Robot:
         self.in_the_way: set[str] = set()
 
     def unmet(self, way: Way) -> list[Literal]:
-        """The literals of a way that are not yet as they must be."""
-        return [(atom, wanted) for atom, wanted in way if self.world.holds(atom) != wanted]
+        """The literals of a way that are not yet as they must be; what is held over its place is not yet there."""
+        return [
+            (atom, wanted)
+            for atom, wanted in way
+            if self.world.holds(atom) != wanted or (wanted and atom.name == "on_top" and atom.args[0] == self.held)
+        ]
 
     def estimate(self, way: Way) -> tuple[int, int]:
         """(least number of skills that are still to come, things to be fetched from where the instruction names not).
@@ -88,7 +92,7 @@ class Robot:
                 yield from self.take(args[0], way)
             if self.held == args[0]:
                 yield from self.put(target) if wanted else self.put_away(way)
-            elif self.held in self.in_the_way:  # another instance was nearer, and not for the first time
+            elif self.held in self.in_the_way:  # another instance came first, and not for the first time
                 yield from self.put(SEARCH_ORDER[-1])
             else:  # what is to become of it comes first
                 self.in_the_way.add(str(self.held))
@@ -118,7 +122,7 @@ class Robot:
                     yield from self.grab(self.category[near[0]])
                     target = self.sought(ways).get(str(self.held))
                     if target is None:
-                        raise Unsolvable(f"another instance than {near[0]} is nearer")
+                        raise Unsolvable(f"another instance than {near[0]} is taken")
                     yield from self.put(target)
                 elif self.at != stop and noticed & self.sought(ways).keys():
                     yield from self.go(stop)  # more of what it looks for was here
@@ -153,7 +157,7 @@ class Robot:
         ]
 
     def take(self, name: str, way: Way) -> Iterator[Skill]:
-        """Fetches an object from where it is; ends up with another one of the category when that one is nearer."""
+        """Fetches an object from where it is; ends up with another one of the category when pick takes that one."""
         if self.held is not None and self.held != name:
             yield from self.put_away(way)
         if self.held != name:
@@ -161,7 +165,7 @@ class Robot:
             yield from self.grab(self.category[name])
 
     def grab(self, category: str) -> Iterator[Skill]:
-        """Picks the nearest object of a category and notes which one it was."""
+        """Picks an object of a category and notes which one it was."""
         yield Skill("pick", category)
         held = (name for name in self.world.instances(category) if self.world.holds(Predicate("holding", (name,))))
         self.held = next(held, None)

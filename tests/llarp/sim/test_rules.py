@@ -8,7 +8,7 @@ from llarp.errors import UserError
 from llarp.scenes.catalog import NAV_TARGETS
 from llarp.scenes.layout import Pose
 from llarp.scenes.layouts import layout
-from llarp.sim.rules import REACH_M, REACH_RAD, ROBOT_AT_M, RuleWorld, geometry, within
+from llarp.sim.rules import HAND_FORWARD_M, REACH_M, REACH_RAD, ROBOT_AT_M, RuleWorld, geometry, within
 from llarp.tasks.goals import Predicate, parse_predicate
 from llarp.tasks.skills import SKILLS, Skill, parse
 
@@ -87,10 +87,20 @@ def test_pick_needs_a_free_hand_and_the_thing_in_reach():
     assert not here.is_valid(Skill("pick", "pear"))
 
 
-def test_pick_takes_the_nearest_instance():
-    here = world(on("sofa", u=-0.2, number=0), on("sofa", u=0.2, number=1), on("sofa", u=0.0, number=2))
+def test_pick_takes_the_first_instance_in_reach_in_the_episodes_order():
+    far = on("tv_stand", number=0)
+    here = world(far, on("sofa", u=-0.2, number=2), on("sofa", u=0.2, number=1))
     do(here, "nav(sofa)", "pick(apple)")
-    assert here.held == "013_apple:1"
+    assert here.held == "013_apple:2"
+
+
+def test_what_is_held_over_a_surface_of_the_hands_height_counts_as_on_top_of_it():
+    here = world(on("sofa"))
+    do(here, "nav(sofa)", "pick(apple)")
+    for receptacle, is_on in (("left_counter", True), ("brown_table", True), ("sink", False), ("black_table", False)):
+        do(here, f"nav({receptacle})")
+        assert holds(here, f"on_top(013_apple:0, {receptacle})") is is_on
+        assert holds(here, "holding(013_apple:0)") and not holds(here, "on_top(013_apple:0, sofa)")
 
 
 @pytest.mark.parametrize(
@@ -170,7 +180,7 @@ def test_a_held_thing_goes_where_the_robot_goes():
     for target in ("sink", "brown_table"):
         do(here, f"nav({target})")
         x, y, _ = here.positions["013_apple:0"]
-        assert here.pose.distance(x, y) == pytest.approx(0.5) and here.pose.bearing(x, y) < 1e-6
+        assert here.pose.distance(x, y) == pytest.approx(HAND_FORWARD_M) and here.pose.bearing(x, y) < 1e-6
         assert here.holds(Predicate("robot_at_obj", ("013_apple:0",)))
 
 
