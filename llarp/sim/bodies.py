@@ -1,4 +1,4 @@
-"""Solids compiled by MuJoCo, to cast rays at. Kinematic only: nothing here is ever simulated in time."""
+"""Solids compiled by MuJoCo: the furniture of a layout, and the form of every object. Nothing is simulated in time."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,11 +8,10 @@ import mujoco
 import numpy as np
 
 from llarp.sim.forms import FORMS, Solid
+from llarp.sim.raycast import Solids
 
 Colour = tuple[float, float, float]
 """RGB in [0, 1]."""
-FAR_M = 100.0
-"""Rays end here."""
 _GEOM = {
     "sphere": mujoco.mjtGeom.mjGEOM_SPHERE,
     "capsule": mujoco.mjtGeom.mjGEOM_CAPSULE,
@@ -20,18 +19,6 @@ _GEOM = {
     "cylinder": mujoco.mjtGeom.mjGEOM_CYLINDER,
     "box": mujoco.mjtGeom.mjGEOM_BOX,
 }
-
-
-@dataclass(frozen=True)
-class Hits:
-    """What N rays met first."""
-
-    geom: np.ndarray
-    """int32[N] geom, -1 where a ray met nothing."""
-    distance: np.ndarray
-    """float64[N] metres along the ray, -1 where it met nothing."""
-    normal: np.ndarray
-    """float64[N, 3] outward normal of the surface met."""
 
 
 class Body:
@@ -50,21 +37,11 @@ class Body:
             self.data.qpos[self.model.joint(name).qposadr[0]] = value
         mujoco.mj_kinematics(self.model, self.data)
 
-    def cast(self, eye: np.ndarray, directions: np.ndarray) -> Hits:
-        """Casts rays from one point.
-
-        Args:
-            eye: float64[3] where they start.
-            directions: float64[N, 3] unit vectors, contiguous.
-
-        """
-        count = len(directions)
-        geom, distance, normal = np.empty(count, np.int32), np.empty(count), np.zeros((count, 3))
-        mujoco.mj_multiRay(
-            self.model, self.data, eye, directions.reshape(-1), None, 1, -1,
-            geom, distance, normal.reshape(-1), count, FAR_M,
-        )  # fmt: skip
-        return Hits(geom, distance, normal)
+    @property
+    def solids(self) -> Solids:
+        """Its primitives as they stand now, in the world; views of MuJoCo's own arrays."""
+        axes = self.data.geom_xmat.reshape(-1, 3, 3)
+        return Solids(self.model.geom_type, self.model.geom_size, self.data.geom_xpos, axes)
 
 
 def new_spec() -> mujoco.MjSpec:
@@ -103,10 +80,9 @@ def form_body(form: str) -> FormBody:
     spec = new_spec()
     add_solids(spec.worldbody.add_body(), FORMS[form])
     body = Body(spec)
-    model, data = body.model, body.data
-    rotations = data.geom_xmat.reshape(-1, 3, 3)
-    centres = data.geom_xpos + np.einsum("gij,gj->gi", rotations, model.geom_aabb[:, :3])
-    reaches = np.einsum("gij,gj->gi", np.abs(rotations), model.geom_aabb[:, 3:])
+    at, axes, box = body.data.geom_xpos, body.solids.axes, body.model.geom_aabb
+    centres = at + np.einsum("gij,gj->gi", axes, box[:, :3])
+    reaches = np.einsum("gij,gj->gi", np.abs(axes), box[:, 3:])
     low, high = (centres - reaches).min(0), (centres + reaches).max(0)
     corners = np.array([np.where([i & 1, i & 2, i & 4], high, low) for i in range(8)])
     return FormBody(body, np.array([solid.paint for solid in FORMS[form]]), corners)

@@ -1,36 +1,41 @@
-"""Drawing of views: a backdrop that never moves, the objects cast in their pixel boxes, and what the hand holds.
+"""Drawing of views: furniture, objects and what the hand holds, put before the camera, cast and shaded at once.
 
-The furniture is cast in full once per (layout, standing pose, open doors and drawers). Every object is cast in its
-own frame, at most once per place it lies at and pose it is seen from, and only at the pixels its box can cover; depth
-decides what is in front. The result equals an image cast in full, at a small share of the rays.
+Nothing that was drawn is kept: MuJoCo's compiled models say which primitives there are and where they stand, and
+compiled code (`raycast`, `shading`) draws them anew for every view.
 """
 
 import math
-from collections import OrderedDict
-from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
 from functools import cache, lru_cache
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
+import mujoco
 import numpy as np
 
 from llarp.config import CameraConfig
 from llarp.scenes.layout import Layout, Pose
-from llarp.sim.bodies import Body, form_body
-from llarp.sim.camera import LIGHT, Camera, shade, turn
+from llarp.sim.bodies import Body, form_body, new_spec
+from llarp.sim.camera import Camera, turn
 from llarp.sim.house import build
+from llarp.sim.look_table import look_numbers, look_table
 from llarp.sim.looks import look
+from llarp.sim.raycast import FAR_M, NOTHING, Solids, compiled, first_hits
+from llarp.sim.shading import LIGHT, shade
 
-VERSION = 1
+VERSION = 2
 """Part of every view key: raise it whenever any image changes."""
-SKY = (214, 226, 236)
-HAND_M, HAND_DOWN = 0.46, 0.27
-"""The held object's middle: metres along the view axis, and below it in the image."""
+HAND_AT = np.array([0.0, 0.27, 0.46])
+"""The held object's middle in the camera's frame, metres: below the view axis, and along it."""
 HAND_TURN, HAND_LEAN = math.radians(-25), math.radians(8)
 """How far it is turned about its own axis, and leans towards the camera so that its top shows."""
-_BACKDROPS, _LAYERS = 1024, 4096
-
-T = TypeVar("T")
+HAND_AXES = np.array([
+    [1.0, 0.0, 0.0],
+    [0.0, -math.sin(HAND_LEAN), -math.cos(HAND_LEAN)],
+    [0.0, math.cos(HAND_LEAN), -math.sin(HAND_LEAN)],
+]) @ turn(HAND_TURN)  # fmt: skip
+"""[3, 3] columns are its axes in the camera's frame."""
+_HOUSES = 256
+"""Compiled houses kept, some 0.2 MB each."""
 
 
 class Placement(NamedTuple):
@@ -45,34 +50,127 @@ class Placement(NamedTuple):
     yaw: float
 
 
-@dataclass(frozen=True)
-class Layer:
-    """The pixels that one body covers from one pose, were nothing else there."""
+class Hits(NamedTuple):
+    """What the rays of one view met first."""
 
-    pixels: np.ndarray
-    """int64[K] pixel numbers."""
-    distance: np.ndarray
-    """float32[K] metres."""
-    colours: np.ndarray
-    """uint8[K, 3]"""
+    solids: Solids
+    """All primitives, in the camera's frame: the furniture's, then the objects' in order, then those in the hand."""
+    albedo: np.ndarray
+    """float64[G, 3] their RGB in [0, 1]."""
+    first_held: int
+    """Number of the first in the hand; their count when there is none."""
+    depth: np.ndarray
+    """float32[H, W] metres along the view axis: FAR_M where a ray met nothing, negative for what the hand holds."""
+    face: np.ndarray
+    """int32[H, W] 4 * number of the primitive + axis of the normal, see `raycast`; NOTHING where a ray met none."""
+
+    @property
+    def covered(self) -> np.ndarray:
+        """bool[H, W] where a ray met something."""
+        return self.face != NOTHING
 
 
-class Recent(OrderedDict[Hashable, T]):
-    """The most recently used results, at most `limit` of them."""
+class House(NamedTuple):
+    """The furniture of a layout."""
 
-    def __init__(self, limit: int) -> None:
-        super().__init__()
-        self.limit = limit
+    body: Body
+    albedo: np.ndarray
+    """float64[G, 3] RGB in [0, 1] of its primitives."""
 
-    def find(self, key: Hashable, make: Callable[[], T]) -> T:
-        """The result for a key, made if it is not here."""
-        if key in self:
-            self.move_to_end(key)
-        else:
-            self[key] = make()
-            if len(self) > self.limit:
-                self.popitem(last=False)
-        return self[key]
+
+class Painter:
+    """Draws for one camera. Houses are compiled once; nothing that was drawn is kept."""
+
+    def __init__(self, camera: Camera) -> None:
+        self.camera = camera
+        self._houses: dict[str, House] = {}
+        self._held_light = camera.axes @ LIGHT
+
+    def draw(
+        self,
+        layout: Layout | None,
+        pose: Pose,
+        joints: Iterable[tuple[str, float]] = (),
+        placements: Sequence[Placement] = (),
+        held: tuple[str, int] | None = None,
+    ) -> np.ndarray:
+        """One image.
+
+        Args:
+            layout: the furniture; None for none.
+            pose: where the robot stands.
+            joints: what stands open and how far (radians or metres), by handle.
+            placements: the objects that could be seen.
+            held: asset and variant of what the hand holds.
+
+        Returns:
+            uint8[H, W, 3].
+
+        """
+        hits = self.cast(layout, pose, joints, placements, held)
+        image = np.empty((self.camera.height, self.camera.width, 3), np.uint8)
+        light = self.camera.view(pose) @ LIGHT
+        shade(*hits[:3], light, self._held_light, self.camera.focal, hits.depth, hits.face, image)
+        return image
+
+    def cast(
+        self,
+        layout: Layout | None,
+        pose: Pose,
+        joints: Iterable[tuple[str, float]] = (),
+        placements: Sequence[Placement] = (),
+        held: tuple[str, int] | None = None,
+    ) -> Hits:
+        """What `draw` paints."""
+        house = _no_house() if layout is None else self._house(layout)
+        house.body.move(dict(joints))
+        view, eye = self.camera.view(pose), self.camera.eye_at(pose)
+        table, numbers = look_table(), look_numbers()
+        looks = [numbers[placement[:2]] for placement in placements]
+        x, y, z, yaw = np.array([placement[2:] for placement in placements]).reshape(-1, 4).T
+        at = (np.stack([x, y, z], -1) - eye) @ view.T
+        cos, sin = np.cos(yaw)[:, None], np.sin(yaw)[:, None]
+        across, along, up = view.T
+        axes = np.stack([cos * across + sin * along, cos * along - sin * across, np.broadcast_to(up, at.shape)], -1)
+        if held is not None:
+            looks.append(numbers[held])
+            at = np.vstack([at, HAND_AT - HAND_AXES @ table.middle[looks[-1]]])
+            axes = np.concatenate([axes, HAND_AXES[None]])
+        solids, albedo = _gather(
+            house.body.solids, house.albedo, view, -view @ eye, table, np.array(looks, np.int64), axes, at
+        )
+        count, focal = len(albedo), self.camera.focal
+        first_held = count if held is None else count - (table.end[looks[-1]] - table.first[looks[-1]])
+        shape = self.camera.height, self.camera.width
+        depth, face = np.full(shape, FAR_M, np.float32), np.full(shape, NOTHING, np.int32)
+        if held is not None:
+            first_hits(solids, first_held, count, focal, depth, face)
+            depth[face != NOTHING] *= -1  # nothing is nearer than that
+        first_hits(solids, 0, first_held, focal, depth, face)
+        return Hits(solids, albedo, first_held, depth, face)
+
+    def _house(self, layout: Layout) -> House:
+        if layout.name not in self._houses:
+            if len(self._houses) == _HOUSES:
+                self._houses.pop(next(iter(self._houses)))  # the oldest
+            self._houses[layout.name] = _house(build(layout))
+        return self._houses[layout.name]
+
+
+def _house(spec: mujoco.MjSpec) -> House:
+    body = Body(spec)
+    return House(body, body.model.geom_rgba[:, :3].astype(np.float64))
+
+
+@cache
+def _no_house() -> House:
+    return _house(new_spec())
+
+
+@cache
+def painter(config: CameraConfig) -> Painter:
+    """The painter of a camera, one per process: its simulators share the compiled houses."""
+    return Painter(Camera(config))
 
 
 @lru_cache(maxsize=8192)
@@ -82,126 +180,64 @@ def corners(placement: Placement) -> np.ndarray:
     return seen.scale * form_body(seen.form).corners @ turn(placement.yaw).T + placement[2:5]
 
 
-@dataclass
-class Painter:
-    """Draws for one camera; keeps what it drew."""
+@compiled
+def _gather(house, house_albedo, house_axes, house_at, table, looks_N, axes_N33, at_N3):
+    """All primitives in the camera's frame, and their colours: the furniture's, then the objects' in order.
 
-    camera: Camera
-    num_rays: int = 0
-    """Rays cast so far."""
-    _backdrops: Recent[Layer] = field(default_factory=lambda: Recent(_BACKDROPS))
-    _layers: Recent[Layer] = field(default_factory=lambda: Recent(_LAYERS))
-    _houses: Recent[Body] = field(default_factory=lambda: Recent(256))
+    Args:
+        house: furniture in the world.
+        house_albedo: its colours.
+        house_axes: columns are the world's axes in the camera's frame.
+        house_at: the world's origin in the camera's frame.
+        table: of all looks.
+        looks_N: the objects' looks.
+        axes_N33: columns are their axes in the camera's frame.
+        at_N3: their origins in the camera's frame.
 
-    def draw(
-        self,
-        layout: Layout,
-        pose: Pose,
-        joints: tuple[tuple[str, float], ...],
-        placements: Sequence[Placement],
-        boxes: np.ndarray,
-        held: tuple[str, int] | None,
-    ) -> np.ndarray:
-        """One image.
-
-        Args:
-            layout: the furniture.
-            pose: where the robot stands.
-            joints: what stands open and how far, by handle.
-            placements: N objects that could be seen.
-            boxes: int64[N, 4] the pixels they can cover, see `Camera.pixel_boxes`.
-            held: asset and variant of what the hand holds.
-
-        Returns:
-            uint8[H, W, 3].
-
-        """
-        backdrop = self._backdrops.find((layout.name, pose, joints), lambda: self._backdrop(layout, pose, joints))
-        image = backdrop.colours.copy()
-        layers = [
-            self._layers.find((pose, placement), lambda: self.layer(placement, box, pose))  # noqa: B023
-            for placement, box in zip(placements, boxes, strict=True)
-        ]
-        if layers:
-            pixels = np.concatenate([layer.pixels for layer in layers])
-            distance = np.concatenate([layer.distance for layer in layers])
-            colours = np.concatenate([layer.colours for layer in layers])
-            front = np.flatnonzero(distance < backdrop.distance[pixels])
-            front = front[np.argsort(-distance[front], kind="stable")]  # the nearest is written last
-            image[pixels[front]] = colours[front]
-        if held is not None:
-            hand = in_hand(self.camera.config, *held)
-            image[hand.pixels] = hand.colours
-        return image.reshape(self.camera.height, self.camera.width, 3)
-
-    def _backdrop(self, layout: Layout, pose: Pose, joints: tuple[tuple[str, float], ...]) -> Layer:
-        """Every pixel of the furniture."""
-        house = self._houses.find(layout.name, lambda: Body(build(layout)))
-        house.move(dict(joints))
-        eye, rays = (
-            self.camera.eye_at(pose),
-            np.ascontiguousarray(self.camera.rays.reshape(-1, 3) @ turn(pose.heading).T),
-        )
-        hits = house.cast(eye, rays)
-        self.num_rays += len(rays)
-        met = np.flatnonzero(hits.geom >= 0)
-        geom, distance, met_rays = hits.geom[met], hits.distance[met], rays[met]
-        albedo = house.model.geom_rgba[geom, :3]
-        on_floor = geom == house.model.geom("floor").id
-        albedo[on_floor] *= planks(eye[:2] + distance[on_floor, None] * met_rays[on_floor, :2])[:, None]
-        colours = np.full((len(rays), 3), SKY, np.uint8)
-        colours[met] = shade(albedo, hits.normal[met], met_rays, distance, LIGHT)
-        depth = np.full(len(rays), np.inf, np.float32)
-        depth[met] = distance
-        return Layer(np.arange(len(rays)), depth, colours)
-
-    def layer(self, placement: Placement, box: np.ndarray, pose: Pose) -> Layer:
-        """The pixels of its box (see `Camera.pixel_boxes`) that an object covers from a pose."""
-        top, bottom, left, right = box
-        rotation = turn(placement.yaw - pose.heading)  # the object's frame to the robot's
-        eye = (self.camera.eye_at(pose) - placement[2:5]) @ turn(placement.yaw)
-        rays = self.camera.rays[top:bottom, left:right].reshape(-1, 3)
-        self.num_rays += len(rays)
-        layer = _cast(placement.asset, placement.variant, eye, rays @ rotation, LIGHT @ turn(placement.yaw))
-        rows, columns = np.divmod(layer.pixels, right - left)
-        return Layer((rows + top) * self.camera.width + columns + left, layer.distance, layer.colours)
+    """
+    num_house = total = len(house.kind)
+    for look_number in looks_N:
+        total += table.end[look_number] - table.first[look_number]
+    solids = Solids(np.empty(total, np.int32), np.empty((total, 3)), np.empty((total, 3)), np.empty((total, 3, 3)))
+    albedo = np.empty((total, 3))
+    _put(_part(solids, 0, num_house), house, 1.0, house_axes, house_at)
+    _paint(albedo, house_albedo, np.arange(num_house))
+    begin = num_house
+    for number in range(len(looks_N)):
+        first, last = table.first[looks_N[number]], table.end[looks_N[number]]
+        end = begin + last - first
+        parts, scale = _part(table.parts, first, last), table.scale[looks_N[number]]
+        _put(_part(solids, begin, end), parts, scale, axes_N33[number], at_N3[number])
+        _paint(albedo[begin:end], table.colours[looks_N[number]], table.paint[first:last])
+        begin = end
+    return solids, albedo
 
 
-def _cast(asset: str, variant: int, eye: np.ndarray, rays: np.ndarray, light: np.ndarray) -> Layer:
-    """Casts rays at one look, all in the object's frame; pixels are indices of `rays`."""
-    seen = look(asset, variant)
-    form = form_body(seen.form)
-    rays = np.ascontiguousarray(rays)
-    hits = form.body.cast(eye / seen.scale, rays)
-    met = np.flatnonzero(hits.geom >= 0)
-    distance = hits.distance[met] * seen.scale
-    albedo = np.array(seen.colours)[form.paints[hits.geom[met]]]
-    return Layer(met, distance.astype(np.float32), shade(albedo, hits.normal[met], rays[met], distance, light))
+@compiled
+def _part(solids, begin, end):
+    """Solids [begin, end)."""
+    return Solids(solids.kind[begin:end], solids.size[begin:end], solids.at[begin:end], solids.axes[begin:end])
 
 
-@cache
-def painter(config: CameraConfig) -> Painter:
-    """The painter of a camera, one per process: its simulators share what they have drawn."""
-    return Painter(Camera(config))
+@compiled
+def _put(into, parts, scale, axes, at):
+    """Writes the parts of a body enlarged by `scale`, whose axes are `axes`' columns and whose origin is `at`."""
+    for part in range(len(parts.kind)):
+        into.kind[part] = parts.kind[part]
+        for i in range(3):
+            into.size[part, i] = scale * parts.size[part, i]
+            into.at[part, i] = at[i]
+            for k in range(3):
+                into.at[part, i] += scale * axes[i, k] * parts.at[part, k]
+            for j in range(3):
+                into.axes[part, i, j] = 0.0
+                for k in range(3):
+                    into.axes[part, i, j] += axes[i, k] * parts.axes[part, k, j]
 
 
-@lru_cache(maxsize=4096)
-def in_hand(config: CameraConfig, asset: str, variant: int) -> Layer:
-    """The held object: always at the same place of the image, in front of everything."""
-    camera = Camera(config)
-    seen = look(asset, variant)
-    right, down, ahead = camera.axes
-    up = -math.cos(HAND_LEAN) * down - math.sin(HAND_LEAN) * ahead
-    rotation = np.stack([right, np.cross(up, right), up], -1) @ turn(HAND_TURN)  # the object's frame to the robot's
-    middle = seen.scale * form_body(seen.form).corners.mean(0)
-    place = camera.eye + ahead * HAND_M + down * HAND_DOWN - rotation @ middle
-    rays = camera.rays.reshape(-1, 3)
-    return _cast(asset, variant, (camera.eye - place) @ rotation, rays @ rotation, LIGHT @ rotation)
-
-
-def planks(points_N2: np.ndarray) -> np.ndarray:
-    """float[N] lightness of wooden planks at points of the floor."""
-    row = np.floor(points_N2[:, 1] / 0.22)
-    board = np.floor(points_N2[:, 0] / 1.4 + 0.37 * row)
-    tone = np.mod(np.sin(12.9898 * row + 78.233 * board) * 43758.5453, 1.0)
-    return 0.90 + 0.14 * tone
+@compiled
+def _paint(into, colours, paint):
+    """Writes the colour of each part."""
+    for part in range(len(paint)):
+        for i in range(3):
+            into[part, i] = colours[paint[part], i]

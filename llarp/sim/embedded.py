@@ -1,20 +1,24 @@
 """The embedded simulator: the rules of the benchmark, seen through MuJoCo's ray casting. Needs no GL library."""
 
-import hashlib
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 
 from llarp.config import CameraConfig
-from llarp.scenes.layouts import layout
+from llarp.scenes.catalog import HANDLES
+from llarp.sim import sight
 from llarp.sim.base import Simulator
-from llarp.sim.drawing import VERSION, Placement, corners, painter
+from llarp.sim.camera import Camera
+from llarp.sim.drawing import Placement, corners, painter
 from llarp.sim.house import DOOR_RAD, FRIDGE, SLIDE_M
 from llarp.sim.rules import RuleWorld
+from llarp.sim.sight import STAND, Things
 from llarp.tasks.episode import Episode
 from llarp.tasks.skills import Skill
+
+_HANDLES = [entry.id for entry in HANDLES]
 
 
 @dataclass(frozen=True)
@@ -50,85 +54,93 @@ class EmbeddedSimulator(RuleWorld, Simulator):
         """Puts everything where the episode says; UserError when the layout is unknown."""
         super().reset(episode)
         self._view = None
-        self._furniture = _furniture(self.layout.name)
-        self._yaws = {entry.name: _yaw(entry.quaternion) for entry in episode.objects}
+        self._number = {entry.name: number for number, entry in enumerate(episode.objects)}
+        self._look = np.array([sight.look_numbers()[entry.asset, entry.variant] for entry in episode.objects], int)
+        self._yaws = [sight.yaw(entry.quaternion) for entry in episode.objects]
+        self._words = np.zeros((len(self._look), 2), np.uint64)
+        self._in_picture = np.zeros((len(self._look), len(STAND)), bool)
+        self._notice(self._number)
 
     def apply(self, skill: Skill) -> bool:
         """Carries the skill out if it is valid; returns whether it was."""
+        held = self.held
         valid = super().apply(skill)
         if valid:
             self._view = None
+            if held is not None and self.held is None:
+                self._notice([held])
         return valid
+
+    def view_key(self) -> bytes:
+        """16-byte digest of the view: two equal keys mean two equal images."""
+        camera, layout, stand = self.painter.camera, self.layout.name, STAND[self.at]
+        key = sight.scene_words(camera.config, layout)[stand] + self._words[self._shown()].sum(0)
+        key += sight.door_words()[self._doors()].sum(0)
+        if self.held is not None:
+            key += sight.looks().held_L2[self._look[self._number[self.held]]]
+        return key.tobytes()
 
     def view(self) -> View:
         """What the camera could see now."""
         if self._view is None:
-            self._view = self._look()
+            names = list(self._number)
+            held = None if self.held is None else self.objects[self.held]
+            self._view = view(
+                self.painter.camera,
+                self.pose,
+                [self._placement(names[number]) for number in np.flatnonzero(self._shown())],
+                [_HANDLES[number] for number in np.flatnonzero(self._doors())],
+                None if held is None else (held.asset, held.variant),
+            )
         return self._view
-
-    def view_key(self) -> bytes:
-        """16-byte digest of the view: two equal keys mean two equal images."""
-        view = self.view()
-        content = (
-            VERSION, self.painter.camera.config, self._furniture, self.pose, view.placements, view.joints, view.held
-        )  # fmt: skip
-        return _digest(content)
 
     def render(self) -> np.ndarray:
         """uint8[H, W, 3] image of the head camera now."""
         view = self.view()
         return self.painter.draw(self.layout, self.pose, view.joints, view.placements, view.boxes, view.held)
 
-    def _look(self) -> View:
-        camera, pose = self.painter.camera, self.pose
-        placements = sorted(
-            self._placement(name) for name in self.objects if name != self.held and not self.enclosed(name)
+    def _notice(self, names: Iterable[str]) -> None:
+        """Works out what some objects contribute to views from where they lie now."""
+        names = list(names)
+        numbers = [self._number[name] for name in names]
+        yaws = [self._yaws[number] for number in numbers]
+        things = Things(
+            self._look[numbers],
+            np.array([self._placement(name)[2:5] for name in names]).reshape(-1, 3),
+            np.array([(math.cos(yaw), math.sin(yaw)) for yaw in yaws]).reshape(-1, 2),
         )
-        if placements:
-            boxes = camera.pixel_boxes(np.stack([corners(placement) for placement in placements]), pose)
-            seen = np.flatnonzero((boxes[:, 0] < boxes[:, 1]) & (boxes[:, 2] < boxes[:, 3]))
-        else:
-            boxes, seen = np.zeros((0, 4), np.int64), np.zeros(0, np.int64)
-        handles = sorted(self.opened)
-        joints: tuple[tuple[str, float], ...] = ()
-        if handles:
-            around = camera.pixel_boxes(
-                np.stack([_around(handle, self.layout.handles[handle]) for handle in handles]), pose
-            )
-            joints = tuple(
-                (handle, DOOR_RAD if handle == FRIDGE else SLIDE_M)
-                for handle, (top, bottom, left, right) in zip(handles, around, strict=True)
-                if top < bottom and left < right
-            )
-        held = None
-        if self.held is not None:
-            held = (self.objects[self.held].asset, self.objects[self.held].variant)
-        return View(tuple(placements[index] for index in seen), boxes[seen], joints, held)
+        self._words[numbers] = sight.object_words(things)
+        self._in_picture[numbers] = sight.in_picture(self.painter.camera, self.layout.name, things)
+
+    def _shown(self) -> np.ndarray:
+        """bool[objects] which could be in the picture."""
+        out = [name == self.held or self.enclosed(name) for name in self._number]
+        return self._in_picture[:, STAND[self.at]] & ~np.array(out, bool)
+
+    def _doors(self) -> np.ndarray:
+        """bool[handles] which are open and could be in the picture."""
+        opened = np.array([handle in self.opened for handle in _HANDLES])
+        return opened & sight.doors_in_picture(self.painter.camera, self.layout.name)[:, STAND[self.at]]
 
     def _placement(self, name: str) -> Placement:
         """Where an object is drawn: upright, its base on the surface that it lies on."""
         entry, (x, y, _) = self.objects[name], self.positions[name]
         height = self.layout.surfaces[self.where[name]].center[2]
-        return Placement(entry.asset, entry.variant, x, y, height, self._yaws[name])
+        return Placement(entry.asset, entry.variant, x, y, height, self._yaws[self._number[name]])
 
 
-def _yaw(quaternion: tuple[float, float, float, float]) -> float:
-    w, x, y, z = quaternion
-    return math.atan2(2 * (w * z + x * y), 1 - 2 * (y * y + z * z))
-
-
-def _around(handle: str, point: tuple[float, float, float]) -> np.ndarray:
-    """float64[8, 3] corners of a box that holds whatever opening this handle can change."""
-    x, y, z = point
-    reach, low, high = (1.0, 0.0, 2.0) if handle == FRIDGE else (0.7, z - 0.4, z + 0.4)
-    return np.array([(x + i * reach, y + j * reach, k) for i in (-1, 1) for j in (-1, 1) for k in (low, high)])
-
-
-def _digest(content: object) -> bytes:
-    return hashlib.blake2b(repr(content).encode(), digest_size=16).digest()
-
-
-@lru_cache(maxsize=4096)
-def _furniture(name: str) -> bytes:
-    """Digest of where the furniture of a layout stands."""
-    return _digest(layout(name))
+def view(
+    camera: Camera,
+    pose,
+    placements: Iterable[Placement],
+    handles: Iterable[str],
+    held: tuple[str, int] | None,
+) -> View:
+    """The view of some objects and open doors, all of which could be in the picture."""
+    placements = sorted(placements)
+    boxes = np.zeros((0, 4), np.int64)
+    if placements:
+        boxes = camera.pixel_boxes(np.stack([corners(placement) for placement in placements]), pose)
+    seen = np.flatnonzero((boxes[:, 0] < boxes[:, 1]) & (boxes[:, 2] < boxes[:, 3]))
+    joints = tuple((handle, DOOR_RAD if handle == FRIDGE else SLIDE_M) for handle in sorted(handles))
+    return View(tuple(placements[index] for index in seen), boxes[seen], joints, held)

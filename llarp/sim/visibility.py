@@ -58,7 +58,7 @@ def table(camera: CameraConfig, layout_name: str = "gen_train_0000") -> list[Vis
         counts, outside = [], 0
         for receptacle, placement in _placements(layout_name, index):
             box = brush.camera.pixel_boxes(corners(placement)[None], poses[receptacle])[0]
-            counts.append(len(brush.layer(placement, box, poses[receptacle]).pixels))
+            counts.append(int(brush.cast(None, poses[receptacle], placements=[placement]).covered.sum()))
             top, bottom, left, right = box
             outside += bool(top == 0 or left == 0 or bottom == camera.height or right == camera.width)
         rows.append(

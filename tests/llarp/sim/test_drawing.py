@@ -1,104 +1,114 @@
-"""What is drawn piece by piece, and only where it moves, equals one cast of everything at every pixel."""
-
-import math
+"""What compiled code draws is what MuJoCo's rays see in one model of the whole scene."""
 
 import numpy as np
 import pytest
+from mujoco_rays import cast, everything, rays, see
 from sim_episodes import inside, make_episode
 
 from llarp.config import CameraConfig
-from llarp.scenes.catalog import NAV_TARGETS
+from llarp.scenes.catalog import CATEGORIES, NAV_TARGETS
 from llarp.scenes.layout import Pose
-from llarp.sim.bodies import Body, add_solids
-from llarp.sim.camera import LIGHT, Camera, shade, turn
-from llarp.sim.drawing import SKY, Painter, in_hand, planks
+from llarp.scenes.layouts import layout
+from llarp.sim.bodies import form_body
+from llarp.sim.camera import Camera, turn
+from llarp.sim.drawing import Painter, Placement
 from llarp.sim.embedded import EmbeddedSimulator
-from llarp.sim.forms import FORMS, Solid
-from llarp.sim.house import build
+from llarp.sim.forms import FORMS
 from llarp.sim.looks import look
+from llarp.sim.raycast import FAR_M, NOTHING, Solids, first_hits
 from llarp.tasks.skills import SKILLS, Skill
 
 CAMERA = CameraConfig(width=80, height=64, fov_deg=80, tilt_deg=40, elevation_m=1.5)
 
 
-def draw_everything_at_once(simulator):
-    """The same view from one MuJoCo model that holds furniture and objects, cast at every pixel."""
-    spec = build(simulator.layout)
-    for placement in simulator.view().placements:
-        seen = look(placement.asset, placement.variant)
-        quaternion = [math.cos(placement.yaw / 2), 0, 0, math.sin(placement.yaw / 2)]
-        body = spec.worldbody.add_body(pos=placement[2:5], quat=quaternion)
-        scaled = [
-            Solid(
-                solid.shape,
-                tuple(seen.scale * value for value in solid.size),
-                tuple(seen.scale * value for value in solid.at),
-                solid.paint,
-                solid.turn_deg,
-            )
-            for solid in FORMS[seen.form]
-        ]
-        add_solids(body, scaled, seen.colours)
-    body = Body(spec)
-    body.move(dict(simulator.view().joints))
-    camera, pose = Camera(CAMERA), simulator.pose
-    eye = camera.eye_at(pose)
-    rays = np.ascontiguousarray(camera.rays.reshape(-1, 3) @ turn(pose.heading).T)
-    hits = body.cast(eye, rays)
-    albedo = body.model.geom_rgba[hits.geom, :3]
-    floor = hits.geom == body.model.geom("floor").id
-    albedo[floor] *= planks((eye + hits.distance[:, None] * rays)[floor, :2])[:, None]
-    image = shade(albedo, hits.normal, rays, hits.distance, LIGHT)
-    image[hits.geom < 0] = SKY
-    if simulator.view().held:
-        hand = in_hand(CAMERA, *simulator.view().held)
-        image[hand.pixels] = hand.colours
-    return image.reshape(simulator.image_shape)
+def elsewhere(camera, hits, geom, distance):
+    """Share of rays that meet another place than MuJoCo's; of two faces in one plane either may be met."""
+    distance = distance.reshape(hits.face.shape)
+    along = hits.depth / (rays(camera) @ camera.axes[2]).reshape(distance.shape)  # metres along each ray
+    far = np.abs(along - distance) > 1e-4
+    hit, met = hits.covered, geom.reshape(distance.shape) >= 0
+    same = hits.face >> 2 == geom.reshape(distance.shape)
+    assert not (far & same & hit).any(), "another place of the same solid"
+    return ((hit != met) | (far & hit & met)).mean()
 
 
-def test_it_equals_one_cast_of_everything():
-    simulator = EmbeddedSimulator(CAMERA)
-    rng = np.random.default_rng(0)
-    wrong = []
+def test_a_picture_is_what_mujocos_rays_see():
+    """Open doors and drawers, moved objects and generated layouts; without what the hand holds."""
+    simulator, camera = EmbeddedSimulator(CAMERA), Camera(CAMERA)
+    painter, rng, other, wrong = Painter(camera), np.random.default_rng(0), [], []
     for seed in range(4):
+        name = f"gen_train_{seed:04d}"
         opened = [("opened_fridge", ("fridge_handle",)), ("opened_cab", ("left_drawer_handle",))][: seed % 3]
-        simulator.reset(
-            make_episode(seed, f"gen_train_{seed:04d}", [inside("fridge", f"gen_train_{seed:04d}")], opened)
-        )
+        simulator.reset(make_episode(seed, name, [inside("fridge", name)], opened))
         for target in NAV_TARGETS:
             simulator.apply(Skill("nav", target))
             valid = [skill for skill in SKILLS if skill.verb != "nav" and simulator.is_valid(skill)]
             if valid:
                 simulator.apply(valid[rng.integers(len(valid))])
-            difference = np.abs(simulator.render().astype(int) - draw_everything_at_once(simulator)).max(-1)
-            wrong.append((difference > 1).mean())
-    # Rounding differs between an object's own frame and the world's: a ray along an edge may fall on either side.
+            view = simulator.view()
+            seen = simulator.layout, simulator.pose, view.joints, view.placements
+            geom, distance, image = see(camera, simulator.pose, everything(simulator.layout, *seen[2:]))
+            hits = painter.cast(*seen)
+            other.append(elsewhere(camera, hits, geom, distance))
+            wrong.append((np.abs(painter.draw(*seen).astype(int) - image).max(-1) > 1).mean())
+    # A ray along an edge may fall on either side.
+    assert np.mean(other) < 1e-4 and max(other) < 1e-3
     assert np.mean(wrong) < 1e-4 and max(wrong) < 1e-3
 
 
-def test_rays_are_cast_at_what_moves_only():
-    simulator = EmbeddedSimulator(CAMERA)
-    simulator.painter = Painter(Camera(CAMERA))
-    simulator.reset(make_episode(1))
-    simulator.apply(Skill("nav", "brown_table"))
-    simulator.render()
-    first = simulator.painter.num_rays
-    assert first >= CAMERA.width * CAMERA.height
-    simulator.render()
-    assert simulator.painter.num_rays == first, "nothing moved"
-    name = next(name for name, place in simulator.where.items() if place == "brown_table")
-    simulator.apply(Skill("pick", simulator.objects[name].category))
-    simulator.apply(Skill("place", "brown_table"))
-    simulator.render()
-    assert 0 < simulator.painter.num_rays - first < CAMERA.width * CAMERA.height / 4
+def test_every_form_is_what_mujocos_rays_see():
+    """Each form alone, turned several ways, large in a large picture."""
+    camera = Camera(CAMERA.model_copy(update={"width": 240, "height": 192}))
+    painter, covered = Painter(camera), 0
+    assets = {look(asset, 0).form: asset for category in CATEGORIES for asset in category.assets}
+    assert set(assets) == set(FORMS)
+    for number, (form, asset) in enumerate(assets.items()):
+        placement = Placement(asset, 0, 0.45, 0.05, 1.0 + 0.05 * (number % 5), 0.7 * number)
+        pose = Pose(0.0, 0.0, 0.1 * (number % 5))
+        hits = painter.cast(None, pose, placements=[placement])
+        seen, axes = look(asset, 0), turn(placement.yaw)
+        eye = (camera.eye_at(pose) - placement[2:5]) @ axes / seen.scale
+        geom, distance, _ = cast(form_body(form).body, eye, rays(camera) @ turn(pose.heading).T @ axes)
+        assert elsewhere(camera, hits, geom, distance * seen.scale) < 1e-3, form
+        covered += (hits.covered & (geom.reshape(hits.face.shape) >= 0)).sum()
+    assert covered / len(assets) > 1000
+
+
+@pytest.mark.parametrize("kind", ["floor", "box"])
+def test_the_eye_inside_or_close_to_a_solid(kind):
+    """From inside a box one sees its far faces; a floor is seen from above only."""
+    number = {"floor": 0, "box": 6}[kind]
+    for height, hit in ((0.2, True), (-0.2, kind == "box")):
+        # The camera looks down on it: its z axis is the solid's -z.
+        axes = np.array([[[1.0, 0, 0], [0, -1.0, 0], [0, 0, -1.0]]])
+        solid = Solids(np.array([number], np.int32), np.full((1, 3), 0.5), np.array([[0.0, 0, height]]), axes)
+        depth, face = np.full((8, 8), FAR_M, np.float32), np.full((8, 8), NOTHING, np.int32)
+        first_hits(solid, 0, 1, 8.0, depth, face)
+        assert ((face == 2) == hit).all()
+        np.testing.assert_allclose(depth, (height if kind == "floor" else height + 0.5) if hit else FAR_M, rtol=1e-5)
+
+
+def test_what_the_hand_holds_is_in_front_and_the_same_everywhere():
+    painter, here = Painter(Camera(CAMERA)), layout("gen_train_0000")
+    held, empty = {}, painter.draw(None, Pose(0, 0, 0))
+    for target in ("sofa", "fridge"):
+        pose = here.standing[target]
+        without, image = painter.draw(here, pose), painter.draw(here, pose, held=("013_apple", 0))
+        hand = painter.cast(None, pose, held=("013_apple", 0)).covered
+        assert hand.sum() > 60
+        np.testing.assert_array_equal(image[~hand], without[~hand])
+        held[target] = image[hand]
+    np.testing.assert_array_equal(held["sofa"], held["fridge"])
+    assert (empty == empty[0, 0]).all(), "nothing but sky"
 
 
 @pytest.mark.parametrize("heading", [0.0, 1.0, -2.5])
 def test_pixel_boxes_hold_the_points_they_are_for(heading):
     camera, pose = Camera(CAMERA), Pose(0.3, -0.2, heading)
+    directions = rays(camera).reshape(camera.height, camera.width, 3)
     rng = np.random.default_rng(3)
     for row, column in rng.integers(0, (CAMERA.height, CAMERA.width), (50, 2)):
-        point = camera.eye_at(pose) + rng.uniform(0.5, 5) * turn(heading) @ camera.rays[row, column]
+        point = camera.eye_at(pose) + rng.uniform(0.5, 5) * turn(heading) @ directions[row, column]
         cube = point + 0.01 * np.array([(i, j, k) for i in (-1, 1) for j in (-1, 1) for k in (-1, 1)])
         top, bottom, left, right = camera.pixel_boxes(cube[None], pose)[0]
         assert top <= row < bottom and left <= column < right

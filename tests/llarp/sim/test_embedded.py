@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 
-import numpy as np
 import pytest
 from sim_episodes import make_episode
 from simulator_contract import SimulatorContract
@@ -62,15 +61,3 @@ def test_keys_tell_apart_what_images_show():
     fridge = layout(episode.layout).surfaces["fridge"].center
     enclosed = [key(replace(entry, receptacle="fridge", variant=variant, position=fridge)) for variant in (0, 1)]
     assert enclosed[0] == enclosed[1], "inside the closed fridge"
-
-
-def test_simulators_of_one_camera_share_what_they_draw():
-    first, second = EmbeddedSimulator(CAMERA), EmbeddedSimulator(CAMERA)
-    for simulator in (first, second):
-        simulator.reset(make_episode(3))
-        simulator.apply(Skill("nav", "black_table"))
-    first.render()
-    rays = first.painter.num_rays
-    image = second.render()
-    assert second.painter.num_rays == rays
-    np.testing.assert_array_equal(image, first.render())

@@ -7,9 +7,10 @@ import pytest
 
 from llarp.config import load_params
 from llarp.scenes.catalog import CATEGORIES
+from llarp.scenes.layout import Pose
 from llarp.scenes.variants import NUM_VARIANTS, held_out_variants, training_variants
 from llarp.sim.bodies import form_body
-from llarp.sim.drawing import in_hand
+from llarp.sim.drawing import painter
 from llarp.sim.forms import FORMS
 from llarp.sim.looks import SIZE_JITTER, look
 from llarp.sim.visibility import print_table, table
@@ -50,14 +51,14 @@ def test_forms_stand_on_their_base():
 
 def test_categories_can_be_told_apart_in_the_hand():
     """No two assets of different categories have nearly the same picture."""
-    camera = load_params().camera
+    brush, pose = painter(load_params().camera), Pose(0, 0, 0)
     pictures = {}
     for category, asset in ASSETS:
-        layer = in_hand(camera, asset, 0)
-        assert len(layer.pixels) > 100, asset
-        image = np.zeros((camera.height * camera.width, 3))
-        image[layer.pixels] = layer.colours
-        pictures[category, asset] = image
+        covered = brush.cast(None, pose, held=(asset, 0)).covered
+        assert covered.sum() > 100, asset
+        pictures[category, asset] = np.where(covered[..., None], brush.draw(None, pose, held=(asset, 0)), 0).astype(
+            float
+        )
     for (first, one), (second, other) in itertools.combinations(pictures.items(), 2):
         if first[0] != second[0]:
             covered = ((one > 0) | (other > 0)).any(-1)
