@@ -23,10 +23,10 @@ PROBED_SHARE = 0.25
 
 def run(params: Params, paths: Paths, on_metrics: OnMetrics = ignore) -> Result:
     """Writes the encoder's folder and what linear probes read off its features."""
-    from llarp.tasks import store
+    from llarp.tasks.store import Episodes
     from llarp.vision import probe
 
-    episodes = store.read(paths.split("train"))
+    episodes = Episodes.open(paths.split("train"))
     cut = int((1 - PROBED_SHARE) * len(episodes))
     encoder = build(params, paths, episodes[:cut], on_metrics)
     unseen = episodes[cut:]

@@ -55,7 +55,7 @@ def chosen(params: Params, paths: Paths) -> list[Episode]:
     from llarp.tasks.splits import SPLITS
 
     most = params.evaluate.episodes_per_split
-    generated = [store.read(paths.split(split))[:most] for split in SPLITS if split != "train"]
+    generated = [list(store.Episodes.open(paths.split(split))[:most]) for split in SPLITS if split != "train"]
     released = sorted(store.read(paths.release), key=lambda episode: episode.split)
     imported = [list(group)[:most] for _, group in groupby(released, key=lambda episode: episode.split)]
     return [episode for split in (*generated, *imported) for episode in split]

@@ -9,11 +9,11 @@ def run(params: Params, paths: Paths, on_metrics: OnMetrics = ignore) -> Result:
     """Writes the feature store, and the demonstrations as keys of views and actions."""
     from llarp.learn import demonstrations
     from llarp.learn.demonstrations import Demonstration
-    from llarp.tasks import store
     from llarp.tasks.skills import INDEX
+    from llarp.tasks.store import Episodes
     from llarp.vision.warm import warm
 
-    episodes, config = store.read(paths.split("train")), params.features
+    episodes, config = Episodes.open(paths.split("train")), params.features
     keys = warm(episodes, paths.encoder, paths.features, params.camera, config.batch_size, config.workers)
     demonstrations.write(
         paths.demonstrations,

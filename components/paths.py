@@ -39,12 +39,12 @@ class Paths:
 
     @property
     def episodes(self) -> Path:
-        """Generated episodes, one file per split."""
+        """Generated episodes, one folder of shards per split, with what is known of them."""
         return self.data / "episodes"
 
     def split(self, name: str) -> Path:
-        """Generated episodes of one split."""
-        return self.episodes / f"{name}.parquet"
+        """Generated episodes of one split, a folder of shards."""
+        return self.episodes / name
 
     @property
     def encoder(self) -> Path:
@@ -109,6 +109,11 @@ class Paths:
     def state(self) -> Path:
         """What outlives stages and is no output of any: databases, checkpoints."""
         return self.root / STATE
+
+    @property
+    def unfinished_episodes(self) -> Path:
+        """Shards of a generation that has not ended; they survive its end by force."""
+        return self.state / "unfinished-episodes"
 
     @property
     def checkpoints(self) -> Path:

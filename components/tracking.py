@@ -96,10 +96,10 @@ def stage_run(stage: str, params: Params, paths: Paths) -> Iterator[Run]:
     tags = {"stage": stage, "git.commit": lineage.commit, "git.dirty": str(lineage.is_dirty).lower()}
     if FLOW_RUN in os.environ:
         tags["prefect.flow_run_id"] = os.environ[FLOW_RUN]
-    keys = lineage.params(stage)
+    keys = tuple(f"{key}." for key in lineage.params(stage))  # sections or single parameters
     with mlflow.start_run(run_name=stage, experiment_id=experiment, tags=tags) as active:
         run = Run(client, active.info.run_id)
-        mlflow.log_params({key: value for key, value in flatten(params).items() if key.split(".")[0] in keys})
+        mlflow.log_params({key: value for key, value in flatten(params).items() if f"{key}.".startswith(keys)})
         if inputs := lineage.inputs(stage):
             client.log_inputs(run.id, [_dataset(dataset, stage, lineage.commit) for dataset in inputs])
         yield run

@@ -37,7 +37,7 @@ def main() -> None:
 
 def episode(params: Params) -> None:
     """docs/images/episode.png: the first unseen episode that the policy solves by looking in four places or more."""
-    known = {entry.episode_id: entry for entry in store.read(Path("data/episodes/train_validation.parquet"))}
+    known = {entry.episode_id: entry for entry in store.read(Path("data/episodes/train_validation"))}
     rows = results.read(Path("data/evaluation/episodes.parquet"))
     row = next(
         row for row in rows

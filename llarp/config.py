@@ -23,6 +23,9 @@ class ReleaseConfig(Section):
     source: str | None = Field(description="folder or file of released pickles; null: import nothing")
 
 
+Backend = Literal["loky", "dask", "ray"]
+
+
 class EpisodesConfig(Section):
     """Stage `episodes`: generation of the data set."""
 
@@ -31,6 +34,8 @@ class EpisodesConfig(Section):
     layouts: int = Field(ge=1, le=100_000, description="generated layouts that training draws from")
     objects: int = Field(ge=1, le=60, description="objects in each episode")
     workers: int = Field(ge=1, le=1024, description="processes; the data does not depend on it")
+    backend: Backend = Field("loky", description="of joblib: loky on this machine, dask or ray on a cluster")
+    address: str | None = Field(None, description="scheduler of the cluster; null: one is started on this machine")
 
 
 class CameraConfig(Section):

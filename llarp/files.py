@@ -39,10 +39,20 @@ def folder_aside(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yields a temporary folder; it replaces `path` when the block ends well and is removed otherwise."""
     path = Path(path)
     folder = _aside(path)
-    fresh, old = folder / "new", folder / "old"
+    fresh = folder / "new"
     try:
         fresh.mkdir()
         yield fresh
+        replace_folder(fresh, path)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def replace_folder(fresh: Path, path: Path) -> None:
+    """Moves a folder to `path`, in the place of what is there; both are on one file system."""
+    folder = _aside(path)
+    old = folder / "old"
+    try:
         if path.exists():
             os.replace(path, old)
         os.replace(fresh, path)

@@ -118,12 +118,12 @@ def play(
     """Show a registered policy at work on an instruction."""
     from llarp.evaluate.play import find_scene
     from llarp.evaluate.play import play as show
-    from llarp.tasks import store
+    from llarp.tasks.store import Episodes
     from llarp.vision.memory import MemoryStore
     from llarp.vision.views import ViewFeatures
     from pipelines.models import load
 
-    scene = find_scene(store.read(Paths().split(split)), instruction)
+    scene = find_scene(Episodes.open(Paths().split(split)), instruction)
     loaded = load(model)
     encoder = loaded.encoder
     views = ViewFeatures(encoder, MemoryStore(encoder.num_tokens, encoder.dim))

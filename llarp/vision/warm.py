@@ -39,7 +39,8 @@ MakeSimulator = Callable[[CameraConfig], Simulator]
 class Visit:
     """The views of one episode that fall into one chunk."""
 
-    episode: Episode
+    number: int
+    """Of the episode."""
     views: tuple[tuple[int, bytes], ...]
     """(actions taken before it, key) of each, in order."""
 
@@ -53,13 +54,20 @@ def replay(simulator: Simulator, episode: Episode) -> Iterator[int]:
 
 
 class _Worker:
-    """What a process needs: a simulator and the encoder."""
+    """What a process needs: the episodes, a simulator and the encoder."""
 
-    def __init__(self, camera: CameraConfig, make: MakeSimulator, encoder: ViTEncoder, batch_size: int) -> None:
-        self.simulator, self.encoder, self.batch_size = make(camera), encoder, batch_size
+    def __init__(
+        self,
+        episodes: Sequence[Episode],
+        camera: CameraConfig,
+        make: MakeSimulator,
+        encoder: ViTEncoder,
+        batch_size: int,
+    ) -> None:
+        self.episodes, self.simulator, self.encoder, self.batch_size = episodes, make(camera), encoder, batch_size
 
-    def keys(self, episodes: Sequence[Episode]) -> list[list[bytes]]:
-        return [[self.simulator.view_key() for _ in replay(self.simulator, episode)] for episode in episodes]
+    def keys(self, part: slice) -> list[list[bytes]]:
+        return [[self.simulator.view_key() for _ in replay(self.simulator, each)] for each in self.episodes[part]]
 
     def encode(self, visits: Sequence[Visit], folder: Path) -> Shard:
         """Writes the shard of a chunk; the last batch may be smaller."""
@@ -79,10 +87,11 @@ class _Worker:
     def _draw(self, visits: Sequence[Visit]) -> Iterator[tuple[np.ndarray, bytes]]:
         for visit in visits:
             wanted = dict(visit.views)
-            for step in replay(self.simulator, visit.episode):
+            episode = self.episodes[visit.number]
+            for step in replay(self.simulator, episode):
                 if step in wanted:
                     if self.simulator.view_key() != wanted[step]:
-                        raise RuntimeError(f"{visit.episode.episode_id}: step {step} looks different the second time")
+                        raise RuntimeError(f"{episode.episode_id}: step {step} looks different the second time")
                     yield self.simulator.render(), wanted.pop(step)
                     if not wanted:
                         break
@@ -92,16 +101,18 @@ _WORKER: _Worker
 """This process's; set once by `_start`."""
 
 
-def _start(camera: CameraConfig, make: MakeSimulator, encoder: Path, batch_size: int) -> None:
+def _start(
+    episodes: Sequence[Episode], camera: CameraConfig, make: MakeSimulator, encoder: Path, batch_size: int
+) -> None:
     global _WORKER
     import torch
 
     torch.set_num_threads(1)
-    _WORKER = _Worker(camera, make, load_encoder(encoder), batch_size)
+    _WORKER = _Worker(episodes, camera, make, load_encoder(encoder), batch_size)
 
 
-def _keys(episodes: Sequence[Episode]) -> list[list[bytes]]:
-    return _WORKER.keys(episodes)
+def _keys(part: slice) -> list[list[bytes]]:
+    return _WORKER.keys(part)
 
 
 def _encode(visits: Sequence[Visit], folder: Path) -> Shard:
@@ -131,7 +142,7 @@ def warm(
     """Writes the feature store of all views of the episodes' demonstrations: whole or not at all.
 
     Args:
-        episodes: with demonstrations.
+        episodes: with demonstrations; each process gets all of them, so large sets are best read lazily.
         encoder: folder of the frozen encoder; every process loads it.
         out: folder of the store; an older one is replaced.
         camera: of the simulators.
@@ -146,8 +157,8 @@ def warm(
     with folder_aside(out) as folder:
         store = ShardStore.create(folder, load_encoder(encoder))
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads starve the other processes
-        with _mapping(workers, camera, make_simulator, Path(encoder), batch_size) as map_all:
-            parts = [episodes[start : start + CHUNK_EPISODES] for start in range(0, len(episodes), CHUNK_EPISODES)]
+        with _mapping(workers, episodes, camera, make_simulator, Path(encoder), batch_size) as map_all:
+            parts = [slice(start, start + CHUNK_EPISODES) for start in range(0, len(episodes), CHUNK_EPISODES)]
             per_part = track(map_all(_keys, parts), "view keys", len(parts), "part")
             keys = [episode_keys for part in per_part for episode_keys in part]
             chunks = plan(episodes, keys)
@@ -166,13 +177,14 @@ def plan(episodes: Sequence[Episode], keys: Sequence[Sequence[bytes]]) -> list[l
     if not places:
         return []
     first, _ = first_occurrences(as_keys([key for steps in keys for key in steps]))
-    distinct = sorted((places[place] for place in first), key=lambda place: (episodes[place[0]].layout, *place))
+    layouts = [episode.layout for episode in episodes]
+    distinct = sorted((places[place] for place in first), key=lambda place: (layouts[place[0]], *place))
     chunks = []
     for start in range(0, len(distinct), CHUNK_VIEWS):
         views: dict[int, list[tuple[int, bytes]]] = {}
         for number, step in distinct[start : start + CHUNK_VIEWS]:
             views.setdefault(number, []).append((step, keys[number][step]))
-        chunks.append([Visit(episodes[number], tuple(steps)) for number, steps in views.items()])
+        chunks.append([Visit(number, tuple(steps)) for number, steps in views.items()])
     return chunks
 
 

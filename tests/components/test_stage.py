@@ -4,7 +4,6 @@ import sys
 
 import pytest
 
-from components.parallel import map_jobs
 from components.paths import Paths
 from llarp.config import load_params
 
@@ -47,22 +46,3 @@ def test_without_a_source_the_release_is_an_empty_valid_data_set(tmp_path, root)
     result = run(load_params(root / "presets" / "test.yaml"), Paths(tmp_path))
     assert store.read(Paths(tmp_path).release) == []
     assert "release.source is null" in result.summary
-
-
-def test_episodes_do_not_depend_on_the_number_of_processes(tmp_path, root):
-    from components.episodes import run
-
-    params = load_params(root / "presets" / "test.yaml")
-    for workers in (1, 2):
-        config = params.episodes.model_copy(update={"workers": workers, "train": 60, "per_split": 2})
-        run(params.model_copy(update={"episodes": config}), Paths(tmp_path / str(workers)))
-    one, two = (sorted((tmp_path / name / "data" / "episodes").iterdir()) for name in "12")
-    assert len(one) == 12
-    assert [path.name for path in one] == [path.name for path in two]
-    assert [path.read_bytes() for path in one] == [path.read_bytes() for path in two]
-
-
-def test_results_come_in_the_order_of_the_jobs():
-    jobs = list(range(7))
-    assert list(map_jobs(str, jobs, 2, "counted", lambda job: 1, "job")) == [str(job) for job in jobs]
-    assert list(map_jobs(str, [], 2, "counted", lambda job: 1, "job")) == []

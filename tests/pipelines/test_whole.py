@@ -15,7 +15,7 @@ from llarp.tasks.skills import parse
 
 model = mlflow.pyfunc.load_model("models:/llarp@candidate")
 camera = model.unwrap_python_model().params.camera
-episode = store.read("data/episodes/train_validation.parquet")[0]
+episode = store.read("data/episodes/train_validation")[0]
 simulator = EmbeddedSimulator(camera)
 simulator.reset(episode)
 images, done = [], []

@@ -1,3 +1,4 @@
+import pickle
 from dataclasses import replace
 
 import pyarrow as pa
@@ -6,13 +7,12 @@ import pytest
 
 from llarp.errors import UserError
 from llarp.tasks import store
-from llarp.tasks.episode import Episode, ObjectInstance
+from llarp.tasks.columns import VERSION_KEY, content
+from llarp.tasks.episode import Episode, ObjectInstance, resting
 from llarp.tasks.goals import Predicate, parse
 from llarp.tasks.skills import Skill
 
-APPLE = ObjectInstance(
-    "013_apple:0", "apple", "013_apple", 3, "sofa", (0.1, -2.30000000001, 0.41), (0.6, 0.0, 0.0, 0.8)
-)
+APPLE = ObjectInstance("013_apple:0", "apple", "013_apple", 3, "sofa", *resting(0.1, -2.3004, 0.41, 1.2346))
 
 
 def episode(number=0, **changes):
@@ -45,6 +45,57 @@ def test_many_groups_keep_their_order(tmp_path, monkeypatch):
     assert store.read(tmp_path / "e.parquet") == episodes
 
 
+def test_a_folder_of_shards_is_one_set_read_lazily(tmp_path, monkeypatch):
+    monkeypatch.setattr(store, "ROWS_PER_GROUP", 4)
+    monkeypatch.setattr(store, "GROUPS_KEPT", 2)
+    episodes = [episode(number) for number in range(25)]
+    for number in range(3):
+        store.write(store.shard_path(tmp_path, number), episodes[10 * number : 10 * number + 10])
+    lazy = store.Episodes.open(tmp_path)
+    assert len(lazy) == 25 and list(lazy) == episodes == store.read(tmp_path)
+    assert [lazy[row] for row in (0, 24, 9, 10, -1, 3)] == [episodes[row] for row in (0, 24, 9, 10, -1, 3)]
+    assert (
+        list(lazy[7:22]) == episodes[7:22] and lazy[7:22][5] == episodes[12] and list(lazy[3:][4:9]) == episodes[7:12]
+    )
+    assert list(pickle.loads(pickle.dumps(lazy[7:22]))) == episodes[7:22]  # as processes are given it
+    assert lazy[8:12].column("episode_id") == ["e8", "e9", "e10", "e11"]
+    with pytest.raises(IndexError):
+        lazy[25]
+    store.shard_path(tmp_path, 1).unlink()
+    refused(tmp_path, "part-00001.parquet: is missing")
+
+
+def test_opening_reads_no_rows(tmp_path):
+    path = tmp_path / "e.parquet"
+    store.write(path, [episode(number) for number in range(50)])
+    whole = path.read_bytes()
+    path.write_bytes(whole[:4] + bytes(400) + whole[404:])
+    lazy = store.Episodes.open(path)
+    assert len(lazy) == 50
+    with pytest.raises(UserError, match=r"e\.parquet: (is damaged|holds what is no episode)"):
+        list(lazy)
+
+
+def test_poses_that_the_columns_cannot_say_are_refused(tmp_path):
+    for change in (
+        {"position": (0.1234, 0.0, 0.0)}, {"quaternion": (0.5, 0.5, 0.5, 0.5)}, {"name": "apple"},
+        {"name": "013_apple:01"},
+    ):  # fmt: skip
+        with pytest.raises(UserError, match="episode e0: "):
+            store.write(tmp_path / "e.parquet", [episode(objects=(replace(APPLE, **change),))])
+    assert not list(tmp_path.iterdir())
+
+
+def test_content_is_what_the_robot_is_asked_and_meets():
+    same = replace(episode(), episode_id="x", split="new_scenes", family="find", template="t", plan=(), recorded=())
+    assert content(same) == content(episode())
+    others = [
+        {"instruction": "Else."}, {"layout": "gen_train_0002"}, {"start": ()}, {"goal": parse("AND(not_holding())")},
+        {"objects": (APPLE,)}, {"objects": (replace(APPLE, variant=1), episode().objects[1])},
+    ]  # fmt: skip
+    assert len({content(episode(**change)) for change in others} | {content(episode())}) == len(others) + 1
+
+
 def test_an_empty_data_set_is_valid(tmp_path):
     assert store.write(tmp_path / "e.parquet", []) == 0
     assert store.read(tmp_path / "e.parquet") == []
@@ -60,10 +111,9 @@ def test_the_same_episodes_give_the_same_bytes(tmp_path):
 def test_another_program_finds_typed_columns(tmp_path):
     store.write(tmp_path / "e.parquet", [episode()])
     (row,) = pq.read_table(tmp_path / "e.parquet").to_pylist()
-    assert row["objects"][0]["position"] == [0.1, -2.30000000001, 0.41] and row["plan"] == [
-        "nav(sofa)",
-        "open_fridge()",
-    ]
+    first = row["objects"][0]
+    assert [first[name] for name in ("x_mm", "y_mm", "z_mm", "heading_mrad")] == [100, -2300, 410, 1235]
+    assert row["plan"] == ["nav(sofa)", "open_fridge()"]
     metadata = pq.read_metadata(tmp_path / "e.parquet")
     assert metadata.row_group(0).column(0).compression == "ZSTD"
 
@@ -117,7 +167,7 @@ def rewritten(path, change):
 
 
 def test_another_schema_version_is_refused(tmp_path):
-    newer = {store._VERSION_KEY: str(store.SCHEMA_VERSION + 1).encode()}
+    newer = {VERSION_KEY: str(store.SCHEMA_VERSION + 1).encode()}
     path = rewritten(tmp_path / "e.parquet", lambda table: table.replace_schema_metadata(newer))
     refused(path, f"has schema version {store.SCHEMA_VERSION + 1}, known here is {store.SCHEMA_VERSION}")
 

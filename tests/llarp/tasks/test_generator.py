@@ -19,7 +19,7 @@ from llarp.tasks.expert import Unsolvable
 from llarp.tasks.families import FAMILIES
 from llarp.tasks.generator import generate, layout_names
 from llarp.tasks.goals import parse, satisfied
-from llarp.tasks.leaks import Seen, asked
+from llarp.tasks.leaks import Facts, Seen, asked
 from llarp.tasks.robot import SEARCH_ORDER
 from llarp.tasks.skills import parse as parse_skill
 from llarp.tasks.splits import HELD_OUT_FREE, PAPER_TOTAL, SPLITS
@@ -122,20 +122,20 @@ def test_instructions_name_what_the_goal_is_about(split):
 def test_nothing_leaks_from_training(split):
     if split == "train":
         return
-    seen = Seen.of(episodes("train"))
-    assert [leak for episode in episodes(split) if (leak := seen.leak(episode))] == []
+    seen = Seen.of(map(Facts.of, episodes("train")))
+    assert [leak for episode in episodes(split) if (leak := seen.leak(Facts.of(episode)))] == []
 
 
 @every_split
 def test_what_training_contains_counts_as_a_leak(split):
     """The rules themselves: the same episodes taken as training are reported, every one."""
-    seen = Seen.of(episodes(split))
-    assert all(seen.leak(episode) for episode in episodes(split)[:20])
+    seen = Seen.of(map(Facts.of, episodes(split)))
+    assert all(seen.leak(Facts.of(episode)) for episode in episodes(split)[:20])
 
 
 def test_a_seen_category_is_no_novel_one():
     trained = next(episode for episode in episodes("train") if episode.family == "move_to")
-    assert Seen().leak(replace(trained, split="novel_objects"))
+    assert Seen().leak(Facts.of(replace(trained, split="novel_objects")))
 
 
 def test_training_names_held_out_categories_only_in_the_other_families():

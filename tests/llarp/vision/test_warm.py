@@ -91,9 +91,9 @@ def test_chunks_hold_each_view_once_layout_by_layout(episodes, small_chunks):
     visits = [visit for chunk in plan(episodes, keys) for visit in chunk]
     planned = [key for visit in visits for _, key in visit.views]
     assert len(planned) == len(set(planned)) and set(planned) == {key for steps in keys for key in steps}
-    layouts = [visit.episode.layout for visit in visits]
+    layouts = [episodes[visit.number].layout for visit in visits]
     assert layouts == sorted(layouts)
-    assert "again" not in {visit.episode.episode_id for visit in visits}
+    assert "again" not in {episodes[visit.number].episode_id for visit in visits}
 
 
 def test_without_episodes_the_store_is_empty(encoder, tmp_path):

@@ -1,0 +1,127 @@
+"""Generated episodes as shards: work for many processes that can be killed at any time and goes on where it was."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from components.parallel import map_jobs
+from llarp.config import EpisodesConfig
+from llarp.errors import UserError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+JOB_EPISODES = 250
+"""Episodes per piece of work; a divisor of a shard's."""
+HOW: frozenset[str] = frozenset({"workers", "backend", "address"})
+"""Fields of EpisodesConfig that say how episodes are made, not which."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """Episodes `start` to `start + count - 1` of a split."""
+
+    split: str
+    start: int
+    count: int
+    seed: int
+    config: EpisodesConfig
+
+
+def make(job: Job) -> "pa.Table":
+    """The episodes of a job as columns."""
+    from llarp.sim.rules import RuleWorld
+    from llarp.tasks.columns import to_table
+    from llarp.tasks.generator import generate
+
+    return to_table(list(generate(job.split, job.count, job.seed, job.config, job.start, world=RuleWorld())))
+
+
+def write_shards(folder: Path, seed: int, config: EpisodesConfig) -> None:
+    """Writes the shards of every split into a folder, save those that are there already.
+
+    A shard appears whole or not at all, and what it holds depends on the seed, its number and `config` alone.
+    """
+    from llarp.tasks import store
+
+    for half_written in folder.glob("*/.*"):
+        shutil.rmtree(half_written)
+    todo = [shard for shard in _shards(folder, seed, config) if not _is_whole(*shard)]
+    jobs = [job for _, jobs in todo for job in jobs]
+    done = map_jobs(
+        make,
+        jobs,
+        config.workers,
+        "episodes generated",
+        lambda job: job.count,
+        "episode",
+        config.backend,
+        config.address,
+    )
+    for path, parts in todo:
+        store.write_tables(path, islice(done, len(parts)))
+    next(done, None)  # lets the bar and the processes end
+
+
+def fingerprint(seed: int, config: EpisodesConfig) -> str:
+    """Names the episodes that this code makes of these settings: shards under another name are of no use."""
+    from llarp.tasks.columns import SCHEMA_VERSION
+
+    settings = {"seed": seed, "schema": SCHEMA_VERSION, **which(config)}
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+    for path in code_files():
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def which(config: EpisodesConfig) -> dict[str, Any]:
+    """The parameters that decide which episodes there are."""
+    return config.model_dump(exclude=set(HOW))
+
+
+def code_files() -> list[Path]:
+    """The files that decide what is drawn: those that dvc.yaml names for the stage."""
+    import llarp
+
+    root = Path(llarp.__file__).parent
+    found = [path for part in ("scenes", "tasks") for path in (root / part).rglob("*") if path.suffix != ".pyc"]
+    return sorted(path for path in [*found, root / "sim" / "rules.py"] if path.is_file())
+
+
+def clear_others(folder: Path) -> None:
+    """Removes what unfinished generations of other settings have left beside a folder."""
+    if folder.parent.is_dir():
+        for other in folder.parent.iterdir():
+            if other != folder:
+                shutil.rmtree(other, ignore_errors=True)
+
+
+def _shards(folder: Path, seed: int, config: EpisodesConfig) -> Iterator[tuple[Path, list[Job]]]:
+    from llarp.tasks.splits import SPLITS
+    from llarp.tasks.store import SHARD_EPISODES, shard_path
+
+    for split in SPLITS:
+        total = config.train if split == "train" else config.per_split
+        for number, first in enumerate(range(0, total, SHARD_EPISODES)):
+            stop = min(first + SHARD_EPISODES, total)
+            yield (
+                shard_path(folder / split, number),
+                [
+                    Job(split, start, min(JOB_EPISODES, stop - start), seed, config)
+                    for start in range(first, stop, JOB_EPISODES)
+                ],
+            )
+
+
+def _is_whole(path: Path, jobs: list[Job]) -> bool:
+    from llarp.tasks.store import Episodes
+
+    try:
+        return path.exists() and len(Episodes.open(path)) == sum(job.count for job in jobs)
+    except UserError:
+        return False
