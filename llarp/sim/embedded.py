@@ -10,9 +10,9 @@ from llarp.config import CameraConfig
 from llarp.scenes.catalog import HANDLES
 from llarp.sim import sight
 from llarp.sim.base import Simulator
-from llarp.sim.camera import Camera
-from llarp.sim.drawing import Placement, corners, painter
+from llarp.sim.drawing import Placement, painter
 from llarp.sim.house import DOOR_RAD, FRIDGE, SLIDE_M
+from llarp.sim.look_table import look_numbers
 from llarp.sim.rules import RuleWorld
 from llarp.sim.sight import STAND, Things
 from llarp.tasks.episode import Episode
@@ -26,17 +26,21 @@ class View:
     """All that the camera could see now; nothing of it is drawn yet."""
 
     placements: tuple[Placement, ...]
-    """Objects whose pixel box is not empty, sorted."""
-    boxes: np.ndarray
-    """int64[N, 4] their pixel boxes, see `Camera.pixel_boxes`."""
+    """Objects that could be in the picture, sorted."""
     joints: tuple[tuple[str, float], ...]
     """Open doors and drawers that could be in view: handle, and radians or metres."""
     held: tuple[str, int] | None
     """Asset and variant of the held object."""
 
 
+def open_joints(opened: np.ndarray) -> tuple[tuple[str, float], ...]:
+    """Handles of which bool[handles] says that they are open, and how far their joints are: radians or metres."""
+    names = (_HANDLES[number] for number in np.flatnonzero(opened))
+    return tuple((name, DOOR_RAD if name == FRIDGE else SLIDE_M) for name in names)
+
+
 class EmbeddedSimulator(RuleWorld, Simulator):
-    """RuleWorld with a head camera. Simulators of one process share what they have drawn."""
+    """RuleWorld with a head camera."""
 
     def __init__(self, camera: CameraConfig) -> None:
         """Args:
@@ -55,7 +59,7 @@ class EmbeddedSimulator(RuleWorld, Simulator):
         super().reset(episode)
         self._view = None
         self._number = {entry.name: number for number, entry in enumerate(episode.objects)}
-        self._look = np.array([sight.look_numbers()[entry.asset, entry.variant] for entry in episode.objects], int)
+        self._look = np.array([look_numbers()[entry.asset, entry.variant] for entry in episode.objects], int)
         self._yaws = [sight.yaw(entry.quaternion) for entry in episode.objects]
         self._words = np.zeros((len(self._look), 2), np.uint64)
         self._in_picture = np.zeros((len(self._look), len(STAND)), bool)
@@ -85,11 +89,9 @@ class EmbeddedSimulator(RuleWorld, Simulator):
         if self._view is None:
             names = list(self._number)
             held = None if self.held is None else self.objects[self.held]
-            self._view = view(
-                self.painter.camera,
-                self.pose,
-                [self._placement(names[number]) for number in np.flatnonzero(self._shown())],
-                [_HANDLES[number] for number in np.flatnonzero(self._doors())],
+            self._view = View(
+                tuple(sorted(self._placement(names[number]) for number in np.flatnonzero(self._shown()))),
+                open_joints(self._doors()),
                 None if held is None else (held.asset, held.variant),
             )
         return self._view
@@ -97,7 +99,7 @@ class EmbeddedSimulator(RuleWorld, Simulator):
     def render(self) -> np.ndarray:
         """uint8[H, W, 3] image of the head camera now."""
         view = self.view()
-        return self.painter.draw(self.layout, self.pose, view.joints, view.placements, view.boxes, view.held)
+        return self.painter.draw(self.layout, self.pose, view.joints, view.placements, view.held)
 
     def _notice(self, names: Iterable[str]) -> None:
         """Works out what some objects contribute to views from where they lie now."""
@@ -127,20 +129,3 @@ class EmbeddedSimulator(RuleWorld, Simulator):
         entry, (x, y, _) = self.objects[name], self.positions[name]
         height = self.layout.surfaces[self.where[name]].center[2]
         return Placement(entry.asset, entry.variant, x, y, height, self._yaws[self._number[name]])
-
-
-def view(
-    camera: Camera,
-    pose,
-    placements: Iterable[Placement],
-    handles: Iterable[str],
-    held: tuple[str, int] | None,
-) -> View:
-    """The view of some objects and open doors, all of which could be in the picture."""
-    placements = sorted(placements)
-    boxes = np.zeros((0, 4), np.int64)
-    if placements:
-        boxes = camera.pixel_boxes(np.stack([corners(placement) for placement in placements]), pose)
-    seen = np.flatnonzero((boxes[:, 0] < boxes[:, 1]) & (boxes[:, 2] < boxes[:, 3]))
-    joints = tuple((handle, DOOR_RAD if handle == FRIDGE else SLIDE_M) for handle in sorted(handles))
-    return View(tuple(placements[index] for index in seen), boxes[seen], joints, held)
