@@ -12,6 +12,7 @@ import numpy as np
 
 from llarp.config import CameraConfig
 from llarp.scenes.catalog import CATEGORIES, category_of_asset
+from llarp.sim.drawing import corners
 from llarp.sim.embedded import EmbeddedSimulator
 from llarp.sim.rules import REACH_M
 from llarp.tasks.episode import Episode
@@ -71,7 +72,10 @@ def sample_labelled(episodes: Sequence[Episode], camera: CameraConfig, count: in
     for _, _ in zip(range(count), distinct_views(episodes, simulator, seed), strict=False):
         view, pose = simulator.view(), simulator.pose
         row = np.zeros(len(CATEGORIES), bool)
-        for placement, (top, bottom, left, right) in zip(view.placements, view.boxes, strict=True):
+        boxes = simulator.painter.camera.pixel_boxes(
+            np.array([corners(placement) for placement in view.placements]).reshape(-1, 8, 3), pose
+        )
+        for placement, (top, bottom, left, right) in zip(view.placements, boxes, strict=True):
             if (bottom - top) * (right - left) >= MIN_PIXELS and pose.distance(placement.x, placement.y) <= REACH_M:
                 row[_INDEX[category_of_asset(placement.asset)]] = True
         frames.append(simulator.render())
