@@ -240,7 +240,9 @@ class RuleWorld(World):
         others = [self.positions[name] for name, place in self.where.items() if place == receptacle]
 
         def badness(spot: tuple[float, float]) -> tuple[float, float]:
-            room = min((math.hypot(spot[0] - x, spot[1] - y) for x, y, _ in others), default=ROOMY_M)
-            return -min(room, ROOMY_M), self.pose.distance(*spot)
+            # Squares, so that arrays of numbers give the same to the last bit.
+            offsets = ((spot[0] - x, spot[1] - y) for x, y, _ in others)
+            room = min((dx * dx + dy * dy for dx, dy in offsets), default=math.inf)
+            return -min(room, ROOMY_M**2), self.pose.distance(*spot)
 
         return (*min(self.geometry.spots[receptacle], key=badness), self.layout.surfaces[receptacle].center[2])
