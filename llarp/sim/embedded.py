@@ -1,7 +1,6 @@
 """The embedded simulator: the rules of the benchmark, seen through MuJoCo's ray casting. Needs no GL library."""
 
-import math
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -101,18 +100,13 @@ class EmbeddedSimulator(RuleWorld, Simulator):
         view = self.view()
         return self.painter.draw(self.layout, self.pose, view.joints, view.placements, view.held)
 
-    def _notice(self, names: Iterable[str]) -> None:
+    def _notice(self, names: Collection[str]) -> None:
         """Works out what some objects contribute to views from where they lie now."""
-        names = list(names)
+        placements = [self._placement(name) for name in names]
         numbers = [self._number[name] for name in names]
-        yaws = [self._yaws[number] for number in numbers]
-        things = Things(
-            self._look[numbers],
-            np.array([self._placement(name)[2:5] for name in names]).reshape(-1, 3),
-            np.array([(math.cos(yaw), math.sin(yaw)) for yaw in yaws]).reshape(-1, 2),
-        )
+        things = Things(self._look[numbers], np.array([it[2:] for it in placements]).reshape(-1, 4))
         self._words[numbers] = sight.object_words(things)
-        self._in_picture[numbers] = sight.in_picture(self.painter.camera, self.layout.name, things)
+        self._in_picture[numbers] = sight.in_picture(self.painter.camera, sight.stands(self.layout.name), things)
 
     def _shown(self) -> np.ndarray:
         """bool[objects] which could be in the picture."""

@@ -55,18 +55,18 @@ class Things(NamedTuple):
 
     look: np.ndarray
     """int[K] number of the look."""
-    place: np.ndarray
-    """float64[K, 3] metres: x, y and the height of the base."""
-    turn: np.ndarray
-    """float64[K, 2] cosine and sine of the yaw."""
+    place_K4: np.ndarray
+    """float64[K, 4] metres x, y and height of the base; yaw in radians."""
 
 
 class Stands(NamedTuple):
-    """Where the robot can be: START + 1 poses of one layout."""
+    """Where the robot can be: the START + 1 poses of a layout, or of one layout for each of K objects."""
 
     x: np.ndarray
+    """float64[P] or [K, P] metres."""
     y: np.ndarray
     cos: np.ndarray
+    """float64[P] or [K, P] of the heading."""
     sin: np.ndarray
 
 
@@ -103,11 +103,10 @@ def yaw(quaternion: tuple[float, float, float, float]) -> float:
 
 def object_words(things: Things) -> np.ndarray:
     """uint64[K, 2] one word per object: its look, where it lies and how it is turned."""
-    numbers = np.concatenate([things.place, things.turn], -1).view(np.uint64)
     words = looks().words_L2[things.look]
-    for number in range(numbers.shape[-1]):
+    for numbers in np.ascontiguousarray(things.place_K4).view(np.uint64).T:
         for odd in _ODD:  # one round per odd number; each is a bijection of the word so far
-            words = (words ^ numbers[:, number, None]) * odd
+            words = (words ^ numbers[:, None]) * odd
             words ^= words >> _SHIFT
     return words
 
@@ -130,14 +129,14 @@ def poses_of(name: str) -> tuple[Pose, ...]:
     return (*(here.layout.standing[target] for target in NAV_TARGETS), here.start)
 
 
-def in_picture(camera: Camera, name: str, things: Things) -> np.ndarray:
-    """bool[K, P] whether each object reaches into the picture from each pose of a layout, were nothing before it."""
-    here = looks()
-    middle, half = here.middle_L3[things.look], here.half_L3[things.look]
-    cos, sin = things.turn[:, 0], things.turn[:, 1]
-    x = things.place[:, 0] + (middle[:, 0] * cos - middle[:, 1] * sin)
-    y = things.place[:, 1] + (middle[:, 0] * sin + middle[:, 1] * cos)
-    return _boxes_in_picture(camera, stands(name), x, y, things.place[:, 2] + middle[:, 2], cos, sin, half)
+def in_picture(camera: Camera, stands: Stands, things: Things) -> np.ndarray:
+    """bool[K, P] whether each object reaches into the picture from each pose, were nothing before it."""
+    middle, half = looks().middle_L3[things.look], looks().half_L3[things.look]
+    x, y, z, yaw = things.place_K4.T
+    cos, sin = np.cos(yaw), np.sin(yaw)
+    x = x + (middle[:, 0] * cos - middle[:, 1] * sin)
+    y = y + (middle[:, 0] * sin + middle[:, 1] * cos)
+    return _boxes_in_picture(camera, stands, x, y, z + middle[:, 2], cos, sin, half)
 
 
 @lru_cache(maxsize=4096)
