@@ -135,14 +135,7 @@ class RuleWorld(World):
         for entry in episode.objects:
             instances.setdefault(entry.category, []).append(entry.name)
         self._instances = {category: tuple(names) for category, names in instances.items()}
-        self.opened = set()
-        for predicate in episode.start:
-            if predicate.name in ("opened_fridge", "opened_cab"):
-                self.opened.add(predicate.args[0])
-            elif predicate.name not in ("closed_fridge", "closed_cab"):
-                raise UserError(
-                    f"cannot start with {predicate}", f"episode {episode.episode_id}", "only doors can differ"
-                )
+        self.opened = opened_at_start(episode)
 
     def instances(self, category: str) -> tuple[str, ...]:
         """Names of the episode's objects of a category, in the episode's order."""
@@ -240,9 +233,24 @@ class RuleWorld(World):
         others = [self.positions[name] for name, place in self.where.items() if place == receptacle]
 
         def badness(spot: tuple[float, float]) -> tuple[float, float]:
-            # Squares, so that arrays of numbers give the same to the last bit.
-            offsets = ((spot[0] - x, spot[1] - y) for x, y, _ in others)
-            room = min((dx * dx + dy * dy for dx, dy in offsets), default=math.inf)
-            return -min(room, ROOMY_M**2), self.pose.distance(*spot)
+            room = min((_squared(spot, x, y) for x, y, _ in others), default=math.inf)
+            return -min(room, ROOMY_M**2), _squared(spot, self.pose.x, self.pose.y)
 
         return (*min(self.geometry.spots[receptacle], key=badness), self.layout.surfaces[receptacle].center[2])
+
+
+def opened_at_start(episode: Episode) -> set[str]:
+    """Handles of what stands open at the start; UserError when the episode starts with anything else unusual."""
+    opened = set()
+    for predicate in episode.start:
+        if predicate.name in ("opened_fridge", "opened_cab"):
+            opened.add(predicate.args[0])
+        elif predicate.name not in ("closed_fridge", "closed_cab"):
+            raise UserError(f"cannot start with {predicate}", f"episode {episode.episode_id}", "only doors can differ")
+    return opened
+
+
+def _squared(spot: tuple[float, float], x: float, y: float) -> float:
+    """Squared distance along the floor: unlike `hypot` the same to the last bit for arrays and for numbers."""
+    dx, dy = spot[0] - x, spot[1] - y
+    return dx * dx + dy * dy

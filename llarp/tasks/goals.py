@@ -74,17 +74,21 @@ class Goal:
         return replace(self, terms=tuple(term.bind(free) for term in self.terms))
 
 
-class Facts(Protocol):
-    """What a goal is judged by; every world is one."""
-
-    def holds(self, predicate: Predicate) -> bool:
-        """Whether an atom without variables is true now."""
+class Inventory(Protocol):
+    """Who is there to be quantified over."""
 
     def instances(self, category: str) -> tuple[str, ...]:
         """Names of the objects of a category."""
 
 
-def assignments(goal: Goal, facts: Facts) -> Iterator[dict[str, str]]:
+class Facts(Inventory, Protocol):
+    """What a goal is judged by; every world is one."""
+
+    def holds(self, predicate: Predicate) -> bool:
+        """Whether an atom without variables is true now."""
+
+
+def assignments(goal: Goal, facts: Inventory) -> Iterator[dict[str, str]]:
     """Every way to give the goal's variables different objects of their categories."""
     names = [name for name, _ in goal.variables]
     for chosen in itertools.product(*(facts.instances(kind) for _, kind in goal.variables)):

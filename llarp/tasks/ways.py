@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Iterator
 
-from llarp.tasks.goals import Facts, Goal, Predicate, assignments
+from llarp.tasks.goals import Goal, Inventory, Predicate, assignments
 
 MAX_WAYS = 1000
 """Ways of meeting a goal that are considered; none of the benchmark's goals comes near."""
@@ -15,12 +15,12 @@ Way = tuple[Literal, ...]
 """Literals that meet a goal together."""
 
 
-def ways(term: Predicate | Goal, facts: Facts, wanted: bool = True) -> Iterator[Way]:
+def ways(term: Predicate | Goal, inventory: Inventory, wanted: bool = True) -> Iterator[Way]:
     """Every conjunction of literals that makes a term true (or false), quantifiers and operators unfolded.
 
     Args:
         term: without free variables.
-        facts: asked for the objects of each category only.
+        inventory: the objects of each category.
         wanted: whether the term is to be true.
 
     """
@@ -28,11 +28,12 @@ def ways(term: Predicate | Goal, facts: Facts, wanted: bool = True) -> Iterator[
         yield ((term, wanted),)
         return
     wanted = wanted != (term.operator == "NAND")
-    bindings = assignments(term, facts) if term.quantifier else [{}]
+    bindings = assignments(term, inventory) if term.quantifier else [{}]
     bodies = [[inner.bind(values) for inner in term.terms] for values in bindings]
     one_term, one_binding = (term.operator == "OR") == wanted, (term.quantifier == "EXISTS") == wanted
     yield from _join(
-        [list(_join([list(ways(inner, facts, wanted)) for inner in body], one_term)) for body in bodies], one_binding
+        [list(_join([list(ways(inner, inventory, wanted)) for inner in body], one_term)) for body in bodies],
+        one_binding,
     )
 
 
