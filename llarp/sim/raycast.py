@@ -58,11 +58,9 @@ def first_hits(solids, begin, end, focal, depth_HW, face_HW):
     """
     height, width = depth_HW.shape
     for number in range(begin, end):
-        kind, size, at, axes = solids.kind[number], solids.size[number], solids.at[number], solids.axes[number]
-        if kind == PLANE:
-            top, bottom, left, right = 0, height, 0, width
-        else:
-            top, bottom, left, right = pixel_box(half_extents(kind, size), at, axes, focal, height, width)
+        kind, at, axes = solids.kind[number], solids.at[number], solids.axes[number]
+        half = half_extents(kind, solids.size[number])
+        top, bottom, left, right = pixel_box(half, at, axes, focal, height, width)
         if top >= bottom or left >= right:
             continue
         # In the solid's frame: the eye, the ray through the middle of pixel [0, left], and steps to the next pixel.
@@ -74,19 +72,19 @@ def first_hits(solids, begin, end, focal, depth_HW, face_HW):
         for row in range(top, bottom):
             depth, face = depth_HW[row, left:right], face_HW[row, left:right]
             x, y, z = ray[0] + row * down[0], ray[1] + row * down[1], ray[2] + row * down[2]
-            if kind == BOX:
-                box_row(number, size, eye, x, y, z, along, depth, face)
+            if kind in (BOX, PLANE):
+                box_row(number, half, eye, x, y, z, along, depth, face)
             else:
-                curved_row(number, kind, size, eye, x, y, z, along, depth, face)
+                curved_row(number, kind, solids.size[number], eye, x, y, z, along, depth, face)
 
 
 @compiled
-def box_row(number, size, eye, x, y, z, along, depth, face):
-    """One row of pixels against a box: the slabs of its three axes. In single precision, many pixels at once."""
+def box_row(number, half, eye, x, y, z, along, depth, face):
+    """One row of pixels against a box (or a plane, a flat one): the slabs of its axes, many pixels at once."""
     x, y, z = np.float32(x), np.float32(y), np.float32(z)
     dx, dy, dz = np.float32(along[0]), np.float32(along[1]), np.float32(along[2])
-    low_x, low_y, low_z = np.float32(-size[0] - eye[0]), np.float32(-size[1] - eye[1]), np.float32(-size[2] - eye[2])
-    high_x, high_y, high_z = np.float32(size[0] - eye[0]), np.float32(size[1] - eye[1]), np.float32(size[2] - eye[2])
+    low_x, low_y, low_z = np.float32(-half[0] - eye[0]), np.float32(-half[1] - eye[1]), np.float32(-half[2] - eye[2])
+    high_x, high_y, high_z = np.float32(half[0] - eye[0]), np.float32(half[1] - eye[1]), np.float32(half[2] - eye[2])
     one, near = np.float32(1.0), np.float32(NEAR_M)
     for i in range(depth.shape[0]):
         step = np.float32(i)
@@ -112,20 +110,17 @@ def box_row(number, size, eye, x, y, z, along, depth, face):
 @compiled
 def curved_row(number, kind, size, eye, x, y, z, along, depth, face):
     """One row of pixels against any other primitive."""
-    code = 4 * number + (2 if kind == PLANE else CURVED)
     for i in range(depth.shape[0]):
         met = curved(kind, size, eye, x + i * along[0], y + i * along[1], z + i * along[2])
         if met < depth[i]:
             depth[i] = met
-            face[i] = code
+            face[i] = 4 * number + CURVED
 
 
 @compiled
 def curved(kind, size, eye, x, y, z):
-    """Ray parameter where a ray first meets a plane, sphere, ellipsoid, capsule or cylinder; FAR_M if nowhere."""
+    """Ray parameter where a ray first meets a sphere, ellipsoid, capsule or cylinder; FAR_M if nowhere."""
     u, v, w = eye[0], eye[1], eye[2]
-    if kind == PLANE:
-        return -w / z if z < 0 and w > 0 else FAR_M
     if kind in (SPHERE, ELLIPSOID):
         if kind == ELLIPSOID:
             x, y, z, u, v, w = x / size[0], y / size[1], z / size[2], u / size[0], v / size[1], w / size[2]
@@ -165,6 +160,8 @@ def quadratic(a, b, c):
 @compiled
 def half_extents(kind, size):
     """Half extents of the box around a primitive, along its own axes."""
+    if kind == PLANE:
+        return FAR_M, FAR_M, 0.0
     if kind == SPHERE:
         return size[0], size[0], size[0]
     if kind == CAPSULE:

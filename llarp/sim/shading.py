@@ -12,6 +12,8 @@ AMBIENT, LAMP, HEAD = 0.62, 0.30, 0.22
 """Shares of light."""
 FOG = 0.03
 """Darkening per metre."""
+PLANK_M = (1.4, 0.22)
+"""Length and breadth of the floor's boards."""
 
 
 @compiled
@@ -40,6 +42,7 @@ def shade(solids, albedo_G3, first_held, light, held_light, focal, depth_HW, fac
             lamp_G3[number, axis] = axes[0, axis] * sun[0] + axes[1, axis] * sun[1] + axes[2, axis] * sun[2]
             if abs(axes[0, axis] * at[0] + axes[1, axis] * at[1] + axes[2, axis] * at[2]) > size[axis]:
                 outward_G[number] = -1.0  # the eye is not inside, so the face looks against the ray
+    last_plank, last_board, tone = np.nan, np.nan, 1.0
     for row in range(height):
         y = (row + 0.5 - height / 2) / focal
         for column in range(width):
@@ -62,9 +65,14 @@ def shade(solids, albedo_G3, first_held, light, held_light, focal, depth_HW, fac
                 along = axes[0, axis] * x + axes[1, axis] * y + axes[2, axis]
                 lamp = max(np.copysign(lamp_G3[number, axis], along * lamp_G3[number, axis] * outward_G[number]), 0.0)
                 head = max(-outward_G[number] * abs(along), 0.0)
-            brightness = (AMBIENT + LAMP * lamp + HEAD * head / length) * np.exp(-FOG * depth * length)
+            brightness = (AMBIENT + LAMP * lamp + HEAD * head / length) * np.exp(np.float32(-FOG * depth * length))
             if solids.kind[number] == PLANE:
-                brightness *= planks(axes, solids.at[number], depth * x, depth * y, depth)
+                u, v, _ = to_solid(axes, solids.at[number], depth * x, depth * y, depth)
+                plank = np.floor(v / PLANK_M[1])
+                board = np.floor(u / PLANK_M[0] + 0.37 * plank)
+                if plank != last_plank or board != last_board:
+                    last_plank, last_board, tone = plank, board, wood(plank, board)
+                brightness *= tone
             for i in range(3):
                 image_HW3[row, column, i] = int(min(brightness * albedo_G3[number, i], 1.0) * 255 + 0.5)
 
@@ -102,10 +110,7 @@ def normal(kind, size, axes, at, x, y, z):
 
 
 @compiled
-def planks(axes, at, x, y, z):
-    """Lightness of the wooden planks at a point of the floor, given in the camera's frame."""
-    u, v, _ = to_solid(axes, at, x, y, z)
-    row = np.floor(v / 0.22)
-    board = np.floor(u / 1.4 + 0.37 * row)
-    noise = np.sin(12.9898 * row + 78.233 * board) * 43758.5453
+def wood(plank, board):
+    """Lightness of one board of a wooden floor."""
+    noise = np.sin(12.9898 * plank + 78.233 * board) * 43758.5453
     return 0.90 + 0.14 * (noise - np.floor(noise))
