@@ -17,6 +17,9 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+EnvironmentName = Literal["rearrangement", "babyai", "atari"]
+
+
 class ReleaseConfig(Section):
     """Stage `release`: import of the benchmark's released episodes."""
 
@@ -33,13 +36,24 @@ class EpisodesConfig(Section):
     per_split: int = Field(ge=1, le=100_000, description="episodes of each evaluation split")
     layouts: int = Field(ge=1, le=100_000, description="generated layouts that training draws from")
     objects: int = Field(ge=1, le=60, description="objects in each episode")
+    extra: str = Field("incoming", description="folder of episode files that are added to training; may hold none")
     workers: int = Field(ge=1, le=1024, description="processes; the data does not depend on it")
     backend: Backend = Field("loky", description="of joblib: loky on this machine, dask or ray on a cluster")
     address: str | None = Field(None, description="scheduler of the cluster; null: one is started on this machine")
 
 
+class SimulatorConfig(Section):
+    """What draws the apartments; the rules are the same everywhere."""
+
+    name: Literal["embedded", "habitat"] = Field(
+        description="embedded: needs nothing else; habitat: habitat-sim, installed by environment.habitat.yml"
+    )
+    scenes: str | None = Field(description="habitat: a scene data set, NAME.scene_dataset_config.json; else null")
+    objects: str | None = Field(description="habitat: folder of further object configurations (YCB); null: none")
+
+
 class CameraConfig(Section):
-    """The head camera of the embedded simulator."""
+    """The robot's head camera."""
 
     width: int = Field(ge=16, le=1024, description="pixels")
     height: int = Field(ge=16, le=1024, description="pixels")
@@ -133,6 +147,8 @@ class Params(Section):
     """params.yaml."""
 
     seed: Annotated[int, Field(ge=0, lt=2**31, description="of everything random")]
+    environment: Annotated[EnvironmentName, Field(description="where policies act; see docs/environments.md")]
+    simulator: SimulatorConfig
     camera: CameraConfig
     reward: RewardConfig
     release: ReleaseConfig
