@@ -3,31 +3,57 @@
 Finished shards wait outside DVC's outputs, which are removed before a stage runs; all of them move into place together.
 """
 
-from components.generation import clear_others, fingerprint, which, write_shards
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from components.generation import clear_others, fingerprint, which, write_extra, write_shards
+from components.parallel import map_jobs
 from components.paths import Paths
 from components.stage import OnMetrics, Result, ignore, main
 from llarp.config import Params
 
+if TYPE_CHECKING:
+    from llarp.tasks.dataset import Similarity
+
 
 def run(params: Params, paths: Paths, on_metrics: OnMetrics = ignore) -> Result:
     """Writes a folder of shards per split, and the report on them: all or nothing."""
-    from llarp.files import file_aside, replace_folder
+    from llarp.files import replace_folder
+    from llarp.tasks import card
     from llarp.tasks.dataset import REPORT, Report
 
     config = params.episodes
     folder = paths.unfinished_episodes / fingerprint(params.seed, config)
     clear_others(folder)
     write_shards(folder, params.seed, config)
+    added = write_extra(folder, config)
     report = Report.of(folder, params.seed, which(config))
     report.refuse_leaks()
-    with file_aside(folder / REPORT) as aside:
-        aside.write_text(report.to_json())
+    report = report.with_similarity(similarities(folder, params))
+    (folder / REPORT).write_text(report.to_json())
+    card.write(report, folder / card.CARD)
     paths.data.mkdir(parents=True, exist_ok=True)
     replace_folder(folder, paths.episodes)
     steps = report.steps / report.episodes
     metrics = {"episodes": report.episodes, "demonstration_steps": steps}
-    return Result(
-        f"Generated {report.episodes} episodes in {len(report.splits)} splits, {steps:.1f} steps each.", metrics
+    summary = f"Generated {report.episodes - added} episodes in {len(report.splits)} splits, {steps:.1f} steps each."
+    if added:
+        summary += f" Added {added} new ones from {config.extra} to training."
+    return Result(summary, metrics)
+
+
+def similarities(folder: Path, params: Params) -> "dict[str, Similarity]":
+    """How like training the instructions of each evaluation split are."""
+    from llarp.evaluate.similarity import compare, embeddings
+    from llarp.tasks.splits import SPLITS
+    from llarp.tasks.store import Episodes
+
+    instructions = {split: Episodes.open(folder / split).column("instruction") for split in SPLITS}
+    return compare(
+        instructions.pop("train"),
+        instructions,
+        params.seed,
+        lambda jobs: map_jobs(embeddings, jobs, params.episodes.workers, "instructions compared", len, "instruction"),
     )
 
 

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 JOB_EPISODES = 250
 """Episodes per piece of work; a divisor of a shard's."""
-HOW: frozenset[str] = frozenset({"workers", "backend", "address"})
-"""Fields of EpisodesConfig that say how episodes are made, not which."""
+HOW: frozenset[str] = frozenset({"extra", "workers", "backend", "address"})
+"""Fields of EpisodesConfig that say how episodes are made or where more come from, not which are generated."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,28 @@ def write_shards(folder: Path, seed: int, config: EpisodesConfig) -> None:
     for path, parts in todo:
         store.write_tables(path, islice(done, len(parts)))
     next(done, None)  # lets the bar and the processes end
+
+
+def write_extra(folder: Path, config: EpisodesConfig) -> int:
+    """Adds the episodes of `config.extra` to the training shards of a finished generation; returns how many."""
+    from itertools import count
+
+    from llarp.sim.rules import RuleWorld
+    from llarp.tasks.additions import additions
+    from llarp.tasks.store import SHARD_EPISODES, Episodes, shard_path, write
+
+    generated = -(-config.train // SHARD_EPISODES)
+    for path in folder.glob("train/part-*.parquet"):
+        if path not in {shard_path(folder / "train", number) for number in range(generated)}:
+            path.unlink()  # of an earlier attempt
+    seen = set(Episodes.open(folder / "train").column("content"))
+    new = additions(Path(config.extra), seen, RuleWorld())
+    added = 0
+    for number in count(generated):
+        if not (part := list(islice(new, SHARD_EPISODES))):
+            return added
+        added += write(shard_path(folder / "train", number), part)
+    raise AssertionError("shards never end")
 
 
 def fingerprint(seed: int, config: EpisodesConfig) -> str:

@@ -43,6 +43,7 @@ def map_jobs(
     """
     from joblib import Parallel, delayed
 
+    workers = max(1, min(workers, len(jobs)))
     with Progress(what, sum(map(size, jobs)), unit) as progress, _backend(backend, workers, address):
         results = Parallel(return_as="generator")(delayed(function)(job) for job in jobs)
         for job, result in zip(jobs, results, strict=True):

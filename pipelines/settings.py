@@ -56,6 +56,8 @@ def change(root: Path, preset: str | None = None, assignments: Sequence[str] = (
     params = validate(_plain(document), path)
     if params.release.source is not None:
         release_files([root / params.release.source])  # before DVC makes room for a new import
+    if not (root / params.episodes.extra).is_dir():
+        raise UserError("is no folder", f"episodes.extra={params.episodes.extra}", "make it; it may be empty")
     changes = [Change(key, before.get(key), value) for key, value in _leaves(document) if before.get(key) != value]
     if changes:
         _write(path, document)

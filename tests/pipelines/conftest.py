@@ -13,6 +13,7 @@ PARTS = (
     "components",
     "pipelines",
     "presets",
+    "incoming",
     ".dvc/config",
     ".dvc/.gitignore",
     ".dvcignore",

@@ -9,6 +9,7 @@ from pipelines import settings
 @pytest.fixture
 def project(tmp_path, request):
     (tmp_path / "presets").mkdir()
+    (tmp_path / "incoming").mkdir()
     for name in ("params.yaml", "presets/test.yaml", "presets/laptop.yaml"):
         (tmp_path / name).write_text((request.config.rootpath / name).read_text())
     return tmp_path
