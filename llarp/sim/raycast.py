@@ -26,7 +26,8 @@ NEAR_M = 1e-3
 NOTHING, CURVED = -1, 3
 """A face is 4 * solid + axis of its normal (0, 1, 2), or + CURVED; NOTHING where a ray meets none."""
 
-# Everything but "there is no NaN and no infinity": a ray along a face divides by zero.
+# Kept on disk, where numba notices changes only of the file that holds a function: change a constant that another file
+# uses, and that file's code stays old. Fast mathematics without "there is no infinity": rays along a face divide by 0.
 compiled = njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc", "arcp", "nsz"})
 
 
