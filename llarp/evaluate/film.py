@@ -1,4 +1,4 @@
-"""Pictures of an episode: a film strip (one image) and an animated GIF, both with the skills as captions.
+"""Pictures of an episode: a film strip (one image) and an animated GIF, both with the actions as captions.
 
 Nothing is recorded while evaluating: an episode and its actions give the same views again.
 """
@@ -11,12 +11,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from llarp.environments.base import AnyEpisode, Environment
+from llarp.environments.rearrangement import Rearrangement
 from llarp.evaluate.rows import Row, source
 from llarp.files import file_aside
-from llarp.scenes import catalog
-from llarp.sim.base import Simulator
-from llarp.tasks.episode import Episode
-from llarp.tasks.skills import Skill, parse
+from llarp.sim.base import Playable
 
 _INK, _PALE, _PAPER = "#1f2933", "#7b8794", "#ffffff"
 _GOOD, _BAD, _NEUTRAL = "#2f855a", "#c53030", "#52606d"
@@ -26,12 +25,12 @@ _TILE_WIDTH, _TILES_PER_ROW, _MOST_TILES = 216, 6, 12
 
 @dataclass(frozen=True)
 class Shot:
-    """One image and the skill chosen on seeing it."""
+    """One image and the action chosen on seeing it."""
 
     image: np.ndarray
     """uint8[H, W, 3]."""
-    skill: Skill | None
-    """None after the last skill."""
+    words: str | None
+    """The action as one would say it; None after the last."""
     valid: bool = True
 
 
@@ -60,32 +59,30 @@ class Strip:
     success: bool
 
 
-def words(skill: Skill) -> str:
-    """A skill as one would say it."""
-    if skill.verb == "nav":
-        handles = {handle.id: f"{handle.words} handle" for handle in catalog.HANDLES}
-        return f"go to {handles.get(skill.target or '') or catalog.receptacle(skill.target or '').words}"
-    if skill.verb == "pick":
-        return f"pick {catalog.category(skill.target or '').words}"
-    if skill.verb == "place":
-        receptacle = catalog.receptacle(skill.target or "")
-        return f"put {'into' if receptacle.handle else 'on'} {receptacle.words}"
-    action = skill.verb.split("_")[0]
-    return f"{action} {catalog.handle(skill.target).words if skill.target else 'fridge'}"
-
-
-def record(simulator: Simulator, episode: Episode, actions: Iterable[str], success: bool | None) -> Film:
-    """Plays an episode's actions (as in a row of results) again and keeps every image."""
+def record(
+    simulator: Playable,
+    episode: AnyEpisode,
+    actions: Iterable[str],
+    success: bool | None,
+    family: type[Environment] = Rearrangement,
+) -> Film:
+    """Plays an episode's actions (by name, as in a row of results) again and keeps every image."""
+    by_name = dict(zip(family.names(), family.actions, strict=True))
     simulator.reset(episode)
     shots = []
-    for text in actions:
-        skill, image = parse(text), simulator.render()
-        shots.append(Shot(image, skill, simulator.apply(skill)))
+    for name in actions:
+        action, image = by_name[name], simulator.render()
+        shots.append(Shot(image, family.words(action), simulator.apply(action)))
     return Film(episode.instruction, (*shots, Shot(simulator.render(), None)), success)
 
 
 def write_strips(
-    rows: Iterable[Row], episodes: Iterable[Episode], simulator: Simulator, per_split: int, folder: Path
+    rows: Iterable[Row],
+    episodes: Iterable[AnyEpisode],
+    simulator: Playable,
+    per_split: int,
+    folder: Path,
+    family: type[Environment] = Rearrangement,
 ) -> list[Strip]:
     """Films one policy's first successes and first failures of every split.
 
@@ -95,6 +92,7 @@ def write_strips(
         simulator: plays them again.
         per_split: at most this many successes, and as many failures, of each split and source.
         folder: where the PNG files go.
+        family: the environment that they are from.
 
     """
     by_id = {(source(episode), episode.episode_id): episode for episode in episodes}
@@ -108,13 +106,14 @@ def write_strips(
         episode = by_id[row["source"], row["episode_id"]]
         verdict = "success" if row["success"] else "failure"
         path = folder / f"{row['source']}-{row['split']}-{verdict}-{taken[kind]}.png"
-        write_strip(record(simulator, episode, row["actions"], row["success"]), path)
+        film = record(simulator, episode, row["actions"], row["success"], family)
+        write_strip(film, path)
         strips.append(Strip(path, row["split"], row["source"], row["episode_id"], row["instruction"], row["success"]))
     return strips
 
 
 def write_strip(film: Film, path: str | Path) -> None:
-    """Writes the film as one PNG: images side by side, the skill under each, framed green or red."""
+    """Writes the film as one PNG: images side by side, the action under each, framed green or red."""
     with file_aside(path) as aside:
         # 128 colours halve the file and cannot be told from the drawing's few.
         strip(film).quantize(128, dither=Image.Dither.NONE).save(aside, format="PNG", optimize=True)
@@ -180,16 +179,16 @@ def _captioned(film: Film, width: int) -> list[Image.Image]:
         draw.text((_GAP, frame.height - _GAP - 20), *_caption(shot, number, film), font)
         # A thin bar along the image's lower edge shows how far the episode is.
         done = round(width * number / len(film.shots))
-        draw.rectangle((0, image.height - 3, done, image.height), _verdict(film)[1] if shot.skill is None else _PALE)
+        draw.rectangle((0, image.height - 3, done, image.height), _verdict(film)[1] if shot.words is None else _PALE)
         frames.append(frame.quantize(255, dither=Image.Dither.NONE))
     return frames
 
 
 def _caption(shot: Shot, number: int, film: Film) -> tuple[str, str]:
     """Text and colour under a shot."""
-    if shot.skill is None:
+    if shot.words is None:
         return {True: "goal reached", False: "goal not reached", None: "end"}[film.success], _verdict(film)[1]
-    text = f"{number}. {words(shot.skill)}"
+    text = f"{number}. {shot.words}"
     return (text, _INK) if shot.valid else (f"{text} (invalid)", _BAD)
 
 

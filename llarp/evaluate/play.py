@@ -9,12 +9,12 @@ import numpy as np
 
 from llarp.config import CameraConfig
 from llarp.errors import UserError
-from llarp.evaluate.film import Film, Shot, words, write_gif
+from llarp.evaluate.film import Film, Shot, write_gif
 from llarp.policy.base import Policy
 from llarp.scenes.catalog import CATEGORIES
 from llarp.tasks.episode import HORIZON, Episode
 from llarp.tasks.goals import satisfied
-from llarp.tasks.skills import SKILLS
+from llarp.tasks.skills import SKILLS, words
 from llarp.vision.views import ViewFeatures
 
 
@@ -86,8 +86,8 @@ def play(
         features = views.features([simulator]) if views is not None and policy.uses_images else None
         actions, state = policy.act(features, state, np.ones(1, bool))
         skill, image = SKILLS[actions[0]], simulator.render()
-        shots.append(Shot(image, skill, simulator.apply(skill)))
-        say(f"{len(shots):3d}. {words(skill)}{'' if shots[-1].valid else ' (invalid)'}")
+        shots.append(Shot(image, words(skill), simulator.apply(skill)))
+        say(f"{len(shots):3d}. {shots[-1].words}{'' if shots[-1].valid else ' (invalid)'}")
         success = satisfied(task.goal, simulator) if goal_known else None
     film = Film(task.instruction, (*shots, Shot(simulator.render(), None)), success)
     write_gif(film, out)

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypedDict, cast
 
+from llarp.environments.base import AnyEpisode
 from llarp.errors import UserError
 from llarp.files import file_aside
-from llarp.tasks.episode import Episode
 
 SCHEMA_VERSION = 1
 """Raised whenever a column changes; readers refuse other versions."""
@@ -20,7 +20,7 @@ class Row(TypedDict):
     source: str
     """Where the episode comes from: generated or released."""
     split: str
-    """A key of `llarp.tasks.splits.SPLITS`."""
+    """A key of `llarp.environments.base.Environment.splits`."""
     family: str
     template: str
     episode_id: str
@@ -37,13 +37,13 @@ class Row(TypedDict):
     reward: float
     """Sum of the step rewards, not discounted."""
     actions: list[str]
-    """Every action in order, as `str(skill)`; replaying them gives the same views."""
+    """Every action in order, by name; replaying them gives the same views."""
 
 
 _TYPES = {str: "string", bool: "bool", float: "float64", int: "int32", list[str]: "list<string>"}
 
 
-def source(episode: Episode) -> str:
+def source(episode: AnyEpisode) -> str:
     """`released` for an episode of the benchmark's public release, else `generated`."""
     return "released" if episode.recorded else "generated"
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from llarp.scenes import catalog
 from llarp.scenes.catalog import CATEGORIES, HANDLES, NAV_TARGETS, RECEPTACLES
 
 
@@ -41,3 +42,17 @@ def parse(text: str) -> Skill:
         return _BY_TEXT[text]
     except KeyError:
         raise ValueError(f"no skill prints as {text!r}") from None
+
+
+def words(skill: Skill) -> str:
+    """A skill as one would say it."""
+    if skill.verb == "nav":
+        handles = {handle.id: f"{handle.words} handle" for handle in HANDLES}
+        return f"go to {handles.get(skill.target or '') or catalog.receptacle(skill.target or '').words}"
+    if skill.verb == "pick":
+        return f"pick {catalog.category(skill.target or '').words}"
+    if skill.verb == "place":
+        receptacle = catalog.receptacle(skill.target or "")
+        return f"put {'into' if receptacle.handle else 'on'} {receptacle.words}"
+    action = skill.verb.split("_")[0]
+    return f"{action} {catalog.handle(skill.target).words if skill.target else 'fridge'}"

@@ -6,15 +6,15 @@ from evaluation_rows import make_row
 from fakes import Corridor, make_episode
 from PIL import Image
 
-from llarp.evaluate.film import Film, Shot, record, strip, words, write_gif, write_strip, write_strips
-from llarp.tasks.skills import SKILLS, Skill, parse
+from llarp.evaluate.film import Film, Shot, record, strip, write_gif, write_strip, write_strips
+from llarp.tasks.skills import SKILLS, parse, words
 
 GREEN, RED = (47, 133, 90), (197, 48, 48)
 
 
 def film(num_skills: int, success: bool | None = True) -> Film:
     image = np.full((24, 32, 3), 120, np.uint8)
-    shots = [Shot(image, Skill("nav", "sofa"), valid=number != 1) for number in range(num_skills)]
+    shots = [Shot(image, "go to sofa", valid=number != 1) for number in range(num_skills)]
     return Film("Walk to the sofa", (*shots, Shot(image, None)), success)
 
 
@@ -31,8 +31,8 @@ def test_replay_gives_what_was_seen_before_each_action_and_after_the_last():
     shown = record(Corridor(), make_episode(), ["nav(sofa)", "pick(apple)", "nav(chair)"], True)
     assert [shot.valid for shot in shown.shots] == [True, False, True, True]
     assert [int(shot.image[0, 0, 0]) for shot in shown.shots] == [210, 0, 0, 21]  # nowhere, sofa twice, chair
-    assert [str(shot.skill) for shot in shown.shots[:3]] == ["nav(sofa)", "pick(apple)", "nav(chair)"]
-    assert shown.shots[3].skill is None and shown.success is True
+    assert [shot.words for shot in shown.shots[:3]] == ["go to sofa", "pick apple", "go to chair"]
+    assert shown.shots[3].words is None and shown.success is True
 
 
 @pytest.mark.parametrize(("success", "colour"), [(True, GREEN), (False, RED)])
@@ -50,7 +50,7 @@ def test_a_longer_film_takes_more_rows_and_a_very_long_one_is_cut():
 
 def test_an_invalid_skill_is_red():
     colours = {colour for _, colour in strip(film(3)).getcolors(1 << 16)}
-    valid = Film("Walk", tuple(Shot(shot.image, shot.skill) for shot in film(3).shots), True)
+    valid = Film("Walk", tuple(Shot(shot.image, shot.words) for shot in film(3).shots), True)
     assert RED in colours
     assert RED not in {colour for _, colour in strip(valid).getcolors(1 << 16)}
 

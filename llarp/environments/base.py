@@ -1,0 +1,138 @@
+"""The seam between what the pipeline does and where it does it: an environment family.
+
+A stage asks the environment for episodes, for something to play them in, and for what they are worth. A policy meets
+none of this: it gets an instruction and features of images, and answers with the number of an action.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+from llarp.config import Params
+from llarp.sim.base import Playable
+from llarp.sim.rewards import Tally
+
+
+class AnyEpisode(Protocol):
+    """What all episodes have in common."""
+
+    @property
+    def episode_id(self) -> str:
+        """Unique within a data set."""
+
+    @property
+    def split(self) -> str:
+        """A key of `Environment.splits`."""
+
+    @property
+    def family(self) -> str:
+        """Kind of task."""
+
+    @property
+    def template(self) -> str:
+        """Which wording the instruction was made from."""
+
+    @property
+    def instruction(self) -> str:
+        """What is asked for."""
+
+    @property
+    def layout(self) -> str:
+        """Where it is played: an apartment, a level, a mode of a game."""
+
+    @property
+    def plan(self) -> tuple[Any, ...]:
+        """The expert's actions, proved to reach the goal within the horizon."""
+
+    @property
+    def demonstration(self) -> tuple[Any, ...]:
+        """The actions that are cloned."""
+
+    @property
+    def recorded(self) -> tuple[Any, ...]:
+        """Not empty for episodes of a public release."""
+
+
+class SplitFacts(Protocol):
+    """What tables and reports say of a split."""
+
+    @property
+    def title(self) -> str:
+        """Heading."""
+
+    @property
+    def changes(self) -> str:
+        """What changes against training, in a few words."""
+
+    @property
+    def in_total(self) -> bool:
+        """Whether the paper's Total averages over it."""
+
+    @property
+    def paper(self) -> Mapping[str, float]:
+        """System to its success in percent in the paper; empty where the paper has none."""
+
+
+@dataclass(frozen=True)
+class OwnSplit:
+    """A split that the paper does not have."""
+
+    title: str
+    changes: str
+    in_total: bool = False
+    paper: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Environment(ABC):
+    """One environment family, set up by parameters. It can be sent to other processes."""
+
+    params: Params
+
+    name: ClassVar[str]
+    """Value of the parameter `environment`."""
+    actions: ClassVar[tuple[Any, ...]]
+    """The action space: a policy answers with an index into it; `str(action)` is an action's name."""
+    horizon: ClassVar[int]
+    """Most actions of an episode."""
+    splits: ClassVar[Mapping[str, SplitFacts]]
+    """Every split in the order of tables; `train` first."""
+
+    @classmethod
+    def names(cls) -> tuple[str, ...]:
+        """Names of the actions, which a trained policy keeps."""
+        return tuple(map(str, cls.actions))
+
+    @classmethod
+    def words(cls, action: Any) -> str:
+        """An action as one would say it."""
+        return str(action)
+
+    @abstractmethod
+    def generate(self, split: str, count: int, start: int = 0) -> Iterator[AnyEpisode]:
+        """Episodes `start` to `start + count - 1` of a split, each with the plan that was proved to solve it.
+
+        An episode depends on the seed, the split and its own number alone.
+        """
+
+    @abstractmethod
+    def read(self, path: Path) -> Sequence[Any]:
+        """The episodes of a split's folder, or of one file; UserError when they are missing or damaged."""
+
+    @abstractmethod
+    def write(self, path: Path, episodes: Iterable[Any]) -> None:
+        """Writes episodes to one file, whole or not at all."""
+
+    @abstractmethod
+    def simulator(self) -> Playable:
+        """Plays episodes and shows them; UserError when what it needs is not installed."""
+
+    def world(self) -> Any:
+        """Plays episodes for those who do not look: `reset` and `apply` suffice."""
+        return self.simulator()
+
+    @abstractmethod
+    def progress(self, world: Any) -> Tally:
+        """Counts what a world has reached since it was reset just now, and what that is worth."""

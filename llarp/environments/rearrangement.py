@@ -1,0 +1,58 @@
+"""Language Rearrangement as an environment family: the paper's benchmark."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+from llarp.environments.base import Environment, SplitFacts
+from llarp.sim.base import Playable
+from llarp.sim.make import make_simulator
+from llarp.sim.rewards import Progress
+from llarp.sim.rules import RuleWorld
+from llarp.tasks.episode import HORIZON, Episode
+from llarp.tasks.skills import SKILLS, Skill, words
+from llarp.tasks.splits import SPLITS
+
+
+class Rearrangement(Environment):
+    """An apartment, 70 skills, the paper's splits."""
+
+    name: ClassVar[str] = "rearrangement"
+    actions: ClassVar[tuple[Skill, ...]] = SKILLS
+    horizon: ClassVar[int] = HORIZON
+    splits: ClassVar[Mapping[str, SplitFacts]] = SPLITS
+
+    @classmethod
+    def words(cls, action: Skill) -> str:
+        """As in `go to the sofa`."""
+        return words(action)
+
+    def generate(self, split: str, count: int, start: int = 0) -> Iterator[Episode]:
+        """See `llarp.tasks.generator.generate`."""
+        from llarp.tasks.generator import generate
+
+        return iter(generate(split, count, self.params.seed, self.params.episodes, start, world=RuleWorld()))
+
+    def read(self, path: Path) -> Sequence[Episode]:
+        """Opened, not read: see `llarp.tasks.store.Episodes`."""
+        from llarp.tasks.store import Episodes
+
+        return Episodes.open(path)
+
+    def write(self, path: Path, episodes: Iterable[Episode]) -> None:
+        """See `llarp.tasks.store.write`."""
+        from llarp.tasks import store
+
+        store.write(path, episodes)
+
+    def simulator(self) -> Playable:
+        """The simulator that the parameters name."""
+        return make_simulator(self.params)
+
+    def world(self) -> RuleWorld:
+        """The rules without pictures."""
+        return RuleWorld()
+
+    def progress(self, world: Any) -> Progress:
+        """Goal and subgoals of the episode."""
+        return Progress(world, self.params.reward)
