@@ -22,7 +22,7 @@ from llarp.sim.looks import look
 from llarp.sim.raycast import FAR_M, NOTHING, Solids, compiled, first_hits
 from llarp.sim.shading import LIGHT, shade
 
-VERSION = 2
+VERSION = 3
 """Part of every view key: raise it whenever any image changes."""
 HAND_AT = np.array([0.0, 0.27, 0.46])
 """The held object's middle in the camera's frame, metres: below the view axis, and along it."""
