@@ -1,4 +1,7 @@
-"""Language Rearrangement as a `gymnasium` environment, registered as `llarp/Rearrangement-v0`."""
+"""Language Rearrangement as a `gymnasium` environment, registered as `llarp/Rearrangement-v0`.
+
+`llarp.sim.batched` steps many episodes at once.
+"""
 
 import string
 from collections.abc import Sequence
@@ -20,6 +23,28 @@ MAX_CHARACTERS = 1000
 """Longest instruction."""
 
 
+class Deck:
+    """The numbers below `count` in random order, again and again, each time in another order."""
+
+    def __init__(self, count: int, rng: np.random.Generator) -> None:
+        self.count, self._rng = count, rng
+        self._left: list[int] = []
+
+    def deal(self, num: int) -> list[int]:
+        """The next `num` numbers."""
+        while len(self._left) < num:
+            self._left += self._rng.permutation(self.count).tolist()
+        dealt, self._left = self._left[:num], self._left[num:]
+        return dealt
+
+
+def some(episodes: Sequence[Episode]) -> Sequence[Episode]:
+    """The episodes; UserError when there is none."""
+    if not len(episodes):
+        raise UserError("no episodes to play", do="generate some with `llarp run`, or choose another split")
+    return episodes
+
+
 class RearrangementEnv(gymnasium.Env[dict[str, Any], np.int64]):
     """One instruction, one head camera, 70 skills, 32 steps.
 
@@ -27,8 +52,9 @@ class RearrangementEnv(gymnasium.Env[dict[str, Any], np.int64]):
     Action: index into `llarp.tasks.skills.SKILLS`.
     Reward: see `llarp.sim.rewards.Progress`.
     Ends: terminated when the goal holds, truncated after `HORIZON` steps.
-    Info: `success`, `progress` in [0, 1], `invalid_actions` so far, `valid_skills` bool[70] (privileged), `episode_id`.
-    Reset: the episodes come one after the other, in an order that a seed shuffles; `options={"episode": Episode}` plays
+    Info: `success`, `progress` in [0, 1], `num_invalid` actions so far, `valid_actions` bool[70] (privileged),
+    `episode_id`.
+    Reset: the episodes come one after the other, in an order that a seed decides; `options={"episode": Episode}` plays
     that one.
     """
 
@@ -53,9 +79,7 @@ class RearrangementEnv(gymnasium.Env[dict[str, Any], np.int64]):
             UserError: when there is no episode.
 
         """
-        if not episodes:
-            raise UserError("no episodes to play", do="generate some with `llarp run`, or choose another split")
-        self.episodes, self.reward, self.render_mode = tuple(episodes), reward, render_mode
+        self.episodes, self.reward, self.render_mode = some(episodes), reward, render_mode
         self.simulator = simulator or EmbeddedSimulator(camera)
         self.observation_space = gymnasium.spaces.Dict(
             {
@@ -64,20 +88,18 @@ class RearrangementEnv(gymnasium.Env[dict[str, Any], np.int64]):
             }
         )
         self.action_space = gymnasium.spaces.Discrete(len(SKILLS))
-        self._order: list[int] = []
-        self._next = 0
+        self._deck: Deck | None = None
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Starts the next episode, or `options["episode"]`; a seed restarts and shuffles the order."""
+        """Starts the next episode, or `options["episode"]`; a seed decides the order anew."""
         super().reset(seed=seed)
         episode = (options or {}).get("episode")
         if episode is None:
-            if seed is not None or not self._order:
-                self._order, self._next = list(self.np_random.permutation(len(self.episodes))), 0
-            episode = self.episodes[self._order[self._next % len(self._order)]]
-            self._next += 1
+            if seed is not None or self._deck is None:
+                self._deck = Deck(len(self.episodes), self.np_random)
+            episode = self.episodes[self._deck.deal(1)[0]]
         self.simulator.reset(episode)
         self.progress = Progress(self.simulator, self.reward)
         return self._observation(), self._info()
@@ -100,10 +122,12 @@ class RearrangementEnv(gymnasium.Env[dict[str, Any], np.int64]):
         return {
             "success": self.progress.success,
             "progress": self.progress.fraction,
-            "invalid_actions": self.progress.num_invalid,
-            "valid_skills": np.array([self.simulator.is_valid(skill) for skill in SKILLS]),
+            "num_invalid": self.progress.num_invalid,
+            "valid_actions": np.array([self.simulator.is_valid(skill) for skill in SKILLS]),
             "episode_id": self.progress.episode.episode_id,
         }
 
 
-gymnasium.register(ID, entry_point="llarp.sim.env:RearrangementEnv")
+gymnasium.register(
+    ID, entry_point="llarp.sim.env:RearrangementEnv", vector_entry_point="llarp.sim.batched:RearrangementVectorEnv"
+)

@@ -1,10 +1,29 @@
 """Rewards and bookkeeping of one episode (arXiv 2310.17722, section 4 and appendix)."""
 
 from abc import ABC, abstractmethod
+from typing import TypeVar
+
+import numpy as np
 
 from llarp.config import RewardConfig
 from llarp.tasks.goals import satisfied
 from llarp.tasks.world import World
+
+Number = TypeVar("Number", float, np.ndarray)
+
+
+def step_reward(config: RewardConfig, gained: Number, succeeded: bool | np.ndarray, valid: bool | np.ndarray) -> Number:
+    """The reward of a step, or of many.
+
+    Args:
+        config: what each event is worth.
+        gained: increase of the share of subgoals reached.
+        succeeded: whether the goal holds for the first time.
+        valid: whether the action was.
+
+    """
+    reward = config.slack + config.subgoal * gained + config.success * succeeded + config.invalid * (1 - valid)
+    return reward  # type: ignore[return-value]
 
 
 class Tally(ABC):
@@ -42,10 +61,7 @@ class Tally(ABC):
         self.num_invalid += not valid
         if valid:  # an invalid action changes nothing
             self._look()
-        reward = self.config.slack
-        reward += self.config.subgoal * (self.fraction - before)
-        reward += self.config.success * (self.success and not succeeded)
-        reward += self.config.invalid * (not valid)
+        reward = float(step_reward(self.config, self.fraction - before, self.success and not succeeded, valid))
         self.total += reward
         return reward
 

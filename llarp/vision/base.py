@@ -5,6 +5,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+Keys = Sequence[bytes] | np.ndarray
+"""N keys of views: 16 bytes each, or one array V16[N]."""
+
 
 class Encoder(ABC):
     """A frozen image encoder: N images to N x P tokens of D numbers."""
@@ -25,9 +28,9 @@ class FeatureStore(ABC):
     """Features of views that were encoded before, by key."""
 
     @abstractmethod
-    def get(self, keys: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:
+    def get(self, keys: Keys) -> tuple[np.ndarray, np.ndarray]:
         """(float16[N, P, D] features, bool[N] found); rows that were not found are zero."""
 
     @abstractmethod
-    def add(self, keys: Sequence[bytes], features: np.ndarray) -> None:
+    def add(self, keys: Keys, features: np.ndarray) -> None:
         """Stores features [N, P, D]: all of them or none."""

@@ -1,16 +1,16 @@
 """Features by key, in memory: the index that every store shares, and a store without files."""
 
-from collections.abc import Sequence
-
 import numpy as np
 
-from llarp.vision.base import FeatureStore
+from llarp.vision.base import FeatureStore, Keys
 
 KEY_BYTES = 16
 
 
-def as_keys(keys: Sequence[bytes]) -> np.ndarray:
+def as_keys(keys: Keys) -> np.ndarray:
     """V16[N]: keys as one array that compares bytewise; ValueError when a key is not 16 bytes long."""
+    if isinstance(keys, np.ndarray):
+        return keys
     if any(len(key) != KEY_BYTES for key in keys):
         raise ValueError(f"a view key has {KEY_BYTES} bytes")
     return np.frombuffer(b"".join(keys), f"V{KEY_BYTES}")
@@ -74,7 +74,7 @@ class MemoryStore(FeatureStore):
     def __len__(self) -> int:
         return len(self._index)
 
-    def get(self, keys: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:
+    def get(self, keys: Keys) -> tuple[np.ndarray, np.ndarray]:
         """See `FeatureStore.get`."""
         rows = self._index.find(as_keys(keys))
         found = rows >= 0
@@ -82,7 +82,7 @@ class MemoryStore(FeatureStore):
         features[found] = self._features[rows[found]]
         return features, found
 
-    def add(self, keys: Sequence[bytes], features: np.ndarray) -> None:
+    def add(self, keys: Keys, features: np.ndarray) -> None:
         """See `FeatureStore.add`. Keys already stored keep their features; ValueError on a wrong shape."""
         array, rows = as_keys(keys), as_float16(features, (len(keys), self.num_tokens, self.dim))
         first, _ = first_occurrences(array)

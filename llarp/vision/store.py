@@ -26,7 +26,7 @@ from pydantic import Field, ValidationError
 from llarp.config import Section
 from llarp.errors import UserError
 from llarp.files import file_aside, sha256
-from llarp.vision.base import FeatureStore
+from llarp.vision.base import FeatureStore, Keys
 from llarp.vision.memory import KEY_BYTES, KeyIndex, MemoryStore, as_float16, as_keys
 
 MANIFEST = "manifest.json"
@@ -136,7 +136,7 @@ class ShardStore(FeatureStore):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def get(self, keys: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:
+    def get(self, keys: Keys) -> tuple[np.ndarray, np.ndarray]:
         """See `FeatureStore.get`. A loop over shards, never over rows."""
         features, found = self._pending.get(keys)
         rows = self._index.find(as_keys(keys))
@@ -146,7 +146,7 @@ class ShardStore(FeatureStore):
                 features[here] = block[rows[here] - start]
         return features, found | (rows >= 0)
 
-    def add(self, keys: Sequence[bytes], features: np.ndarray) -> None:
+    def add(self, keys: Keys, features: np.ndarray) -> None:
         """See `FeatureStore.add`. Found at once; on disk once `SHARD_ROWS` have gathered or the store is flushed.
 
         Keys already stored keep their features. ValueError on a wrong shape; UserError when the store is read-only.
@@ -154,8 +154,9 @@ class ShardStore(FeatureStore):
         if self.read_only:
             raise UserError("is open for reading only", self.folder, "keep new features in an overlay")
         halves = as_float16(features, (len(keys), self.num_tokens, self.dim))
-        new = self._index.find(as_keys(keys)) < 0
-        self._pending.add([key for key, is_new in zip(keys, new, strict=True) if is_new], halves[new])
+        array = as_keys(keys)
+        new = self._index.find(array) < 0
+        self._pending.add(array[new], halves[new])
         if len(self._pending) >= SHARD_ROWS:
             self.flush()
 

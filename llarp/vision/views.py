@@ -1,6 +1,6 @@
 """Features of what simulators see now, drawn and encoded only when no store has them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -25,23 +25,37 @@ class ViewFeatures:
         self.misses = 0
         """Views that were drawn and encoded."""
 
-    def features(self, simulators: Sequence[Simulator]) -> np.ndarray:
-        """float16[N, P, D] features of what N simulators see now.
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(P, D): tokens of a view, and numbers of a token."""
+        return self.encoder.num_tokens, self.encoder.dim
 
-        All views that are missing are drawn and encoded as one batch, equal ones once.
+    def features(self, simulators: Sequence[Simulator]) -> np.ndarray:
+        """float16[N, P, D] features of what N simulators see now."""
+        keys = as_keys([simulator.view_key() for simulator in simulators])
+        return self.lookup(keys, lambda places: np.stack([simulators[place].render() for place in places]))
+
+    def lookup(self, keys: np.ndarray, draw: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+        """Features of views by their keys. Those that are missing are drawn and encoded as one batch, equal ones once.
+
+        Args:
+            keys: V16[N].
+            draw: given the places in `keys` of K views, int64[K], draws them as uint8[K, H, W, 3].
+
+        Returns:
+            float16[N, P, D].
+
         """
-        keys = [simulator.view_key() for simulator in simulators]
         features, found = self.store.get(keys)
         absent = np.flatnonzero(~found)
         if len(absent):
-            features[absent], found[absent] = self.overlay.get([keys[place] for place in absent])
+            features[absent], found[absent] = self.overlay.get(keys[absent])
         missing = np.flatnonzero(~found)
         if len(missing):
-            first, number = first_occurrences(as_keys([keys[place] for place in missing]))
+            first, number = first_occurrences(keys[missing])
             drawn = missing[first]
-            encoded = self.encoder.encode(np.stack([simulators[place].render() for place in drawn]))
-            new = encoded.astype(np.float16)
-            self.overlay.add([keys[place] for place in drawn], new)
+            new = self.encoder.encode(draw(drawn)).astype(np.float16)
+            self.overlay.add(keys[drawn], new)
             features[missing] = new[number]
             self.misses += len(drawn)
             self.hits -= len(drawn)

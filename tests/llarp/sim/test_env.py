@@ -86,7 +86,7 @@ def test_it_terminates_on_success_and_tells():
     assert observation["instruction"] == "Tidy up" and not info["success"]
     _, reward, terminated, truncated, info = act(env, "nav", "fridge")
     assert (reward, terminated, truncated) == (pytest.approx(2.49), False, False)
-    assert info["progress"] == 0.5 and info["valid_skills"][INDEX[Skill("open_fridge")]]
+    assert info["progress"] == 0.5 and info["valid_actions"][INDEX[Skill("open_fridge")]]
     _, reward, terminated, truncated, info = act(env, "open_fridge")
     assert terminated and not truncated and info["success"] and reward > 10
     np.testing.assert_array_equal(env.render(), env.simulator.render())
@@ -98,7 +98,7 @@ def test_it_truncates_at_the_horizon():
     for step in range(HORIZON):
         _, _, terminated, truncated, info = act(env, "close_fridge")
         assert not terminated and truncated == (step == HORIZON - 1)
-    assert info["invalid_actions"] == HORIZON
+    assert info["num_invalid"] == HORIZON
 
 
 def test_a_seed_decides_the_order_and_an_option_the_episode():
