@@ -6,7 +6,7 @@ compiled code (`raycast`, `shading`) draws them anew for every view.
 
 import math
 from collections.abc import Iterable, Sequence
-from functools import cache, lru_cache
+from functools import cache
 from typing import NamedTuple
 
 import mujoco
@@ -173,7 +173,6 @@ def painter(config: CameraConfig) -> Painter:
     return Painter(Camera(config))
 
 
-@lru_cache(maxsize=8192)
 def corners(placement: Placement) -> np.ndarray:
     """float64[8, 3] corners, in the world, of a box around an object."""
     seen = look(placement.asset, placement.variant)

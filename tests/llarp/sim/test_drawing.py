@@ -8,14 +8,13 @@ from sim_episodes import inside, make_episode
 from llarp.config import CameraConfig
 from llarp.scenes.catalog import CATEGORIES, NAV_TARGETS
 from llarp.scenes.layout import Pose
-from llarp.scenes.layouts import layout
+from llarp.scenes.layouts import layout, room
 from llarp.sim.bodies import form_body
 from llarp.sim.camera import Camera, turn
 from llarp.sim.drawing import Painter, Placement
 from llarp.sim.embedded import EmbeddedSimulator
 from llarp.sim.forms import FORMS
 from llarp.sim.looks import look
-from llarp.sim.raycast import FAR_M, NOTHING, Solids, first_hits
 from llarp.tasks.skills import SKILLS, Skill
 
 CAMERA = CameraConfig(width=80, height=64, fov_deg=80, tilt_deg=40, elevation_m=1.5)
@@ -74,18 +73,18 @@ def test_every_form_is_what_mujocos_rays_see():
     assert covered / len(assets) > 1000
 
 
-@pytest.mark.parametrize("kind", ["floor", "box"])
-def test_the_eye_inside_or_close_to_a_solid(kind):
-    """From inside a box one sees its far faces; a floor is seen from above only."""
-    number = {"floor": 0, "box": 6}[kind]
-    for height, hit in ((0.2, True), (-0.2, kind == "box")):
-        # The camera looks down on it: its z axis is the solid's -z.
-        axes = np.array([[[1.0, 0, 0], [0, -1.0, 0], [0, 0, -1.0]]])
-        solid = Solids(np.array([number], np.int32), np.full((1, 3), 0.5), np.array([[0.0, 0, height]]), axes)
-        depth, face = np.full((8, 8), FAR_M, np.float32), np.full((8, 8), NOTHING, np.int32)
-        first_hits(solid, 0, 1, 8.0, depth, face)
-        assert ((face == 2) == hit).all()
-        np.testing.assert_allclose(depth, (height if kind == "floor" else height + 0.5) if hit else FAR_M, rtol=1e-5)
+def test_the_eye_inside_a_solid():
+    """From inside a wall one sees its far faces, as MuJoCo's rays do, and they are shaded as it says."""
+    camera, here = Camera(CAMERA), layout("gen_train_0000")
+    left, near, _, far = room(here)
+    pose = Pose(left - 0.05, (near + far) / 2, 0.3)
+    geom, distance, image = see(camera, pose, everything(here, (), ()))
+    hits, drawn = Painter(camera).cast(here, pose), Painter(camera).draw(here, pose)
+    assert elsewhere(camera, hits, geom, distance) < 1e-3
+    wall = np.bincount(geom[geom >= 0]).argmax()
+    same = (hits.face >> 2 == geom) & (geom == wall)
+    assert same.mean() > 0.5 and distance[same].min() < 0.12
+    assert np.abs(drawn.astype(int) - image)[same].max() <= 1
 
 
 def test_what_the_hand_holds_is_in_front_and_the_same_everywhere():
