@@ -1,7 +1,7 @@
 """Encodes every view of every demonstration, each once, before training starts.
 
 First each demonstration is replayed for its view keys alone: nothing is drawn. Then the distinct views, grouped by
-layout so that a process draws an apartment's backdrop once, are cut into chunks of fixed content. A process takes a
+layout so that a process compiles an apartment once, are cut into chunks of fixed content. A process takes a
 chunk, reaches its states again, draws and encodes them and writes one shard. So neither the features nor the files
 depend on the number of processes.
 """
