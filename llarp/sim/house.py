@@ -53,13 +53,14 @@ class _House:
         self.layout, self.spec = layout, new_spec()
         self.choice = hashlib.blake2b(layout.name.encode(), digest_size=4).digest()
 
-    def piece(self, x: float, y: float, yaw: float) -> mujoco.MjsBody:
-        return self.spec.worldbody.add_body(pos=[x, y, 0], quat=[math.cos(yaw / 2), 0, 0, math.sin(yaw / 2)])
+    def piece(self, name: str, x: float, y: float, yaw: float) -> mujoco.MjsBody:
+        turn = [math.cos(yaw / 2), 0, 0, math.sin(yaw / 2)]
+        return self.spec.worldbody.add_body(name=name, pos=[x, y, 0], quat=turn)
 
     def at(self, receptacle: str) -> tuple[mujoco.MjsBody, float, float, float]:
         """A new body there; half depth and half width of the piece, and the height at which objects rest."""
         surface, sizes = self.layout.surfaces[receptacle], FURNITURE[receptacle]
-        return self.piece(*surface.center[:2], surface.yaw), *sizes.body, sizes.rest
+        return self.piece(receptacle, *surface.center[:2], surface.yaw), *sizes.body, sizes.rest
 
     def room(self) -> None:
         """Floor, four walls of different tints, and something on each wall to know it by."""
@@ -76,7 +77,7 @@ class _House:
         for number, ((x, y, yaw, half), tint) in enumerate(
             zip(walls, _WALLS[self.choice[1] % len(_WALLS)], strict=True)
         ):
-            wall = self.piece(x, y, yaw)
+            wall = self.piece(f"wall_{number}", x, y, yaw)
             _box(wall, tint, (-0.1, -half - 0.1, 0), (0, half + 0.1, _WALL))
             _box(wall, "f7f5f0", (0, -half, 0), (0.02, half, 0.12))
             for side in (-0.5, 0.35):
@@ -161,7 +162,7 @@ class _House:
         _box(body, "dff4ff", (-depth, -width + wall, 0.08), (-depth + wall, width - wall, height - wall))
         for level in (top, top - 0.36, top - 0.70):
             _box(body, "8fd0ef", (-depth + wall, -width + wall, level - 0.025), (depth - 0.08, width - wall, level))
-        door = body.add_body(pos=[depth, width, 0])
+        door = body.add_body(name=FRIDGE, pos=[depth, width, 0])
         door.add_joint(name=FRIDGE, type=mujoco.mjtJoint.mjJNT_HINGE, axis=[0, 0, 1])
         _box(door, "d5dadd", (0.015, -2 * width, 0.04), (0.05, 0, height))
         _box(door, "eef9ff", (0, -2 * width + wall, 0.08), (0.015, -wall, height - wall))
@@ -176,7 +177,7 @@ class _House:
             if name == "bottom_drawer_handle":
                 half, low, high = 0.45, z - 0.14, z + 0.12
             yaw = self.layout.standing[name].heading + math.pi
-            body = self.piece(*Surface((x, y, z), (0, 0), yaw).to_world(-HANDLE_FORWARD, 0), yaw)
+            body = self.piece(name, *Surface((x, y, z), (0, 0), yaw).to_world(-HANDLE_FORWARD, 0), yaw)
             body.add_joint(name=name, type=mujoco.mjtJoint.mjJNT_SLIDE, axis=[1, 0, 0])
             _box(body, "c3cbb0", (-0.03, -half, low), (0.0, half, high))
             _box(body, "33352f", (0.0, -0.10, z - 0.012), (0.03, 0.10, z + 0.012))

@@ -65,14 +65,19 @@ class Geometry:
 def geometry(name: str) -> Geometry:
     """The geometry of a layout; UserError when the layout is unknown."""
     here = layout(name)
+    return measure(here, start(here))
+
+
+def measure(here: Layout, first: Pose) -> Geometry:
+    """What follows from a layout and the robot's first pose in it."""
     points = {id: surface.center for id, surface in here.surfaces.items()} | dict(here.handles)
-    poses: dict[str | None, Pose] = {None: start(here)} | dict(here.standing.items())
+    poses: dict[str | None, Pose] = {None: first} | dict(here.standing.items())
     near = {
         target: frozenset(id for id, at in points.items() if within(pose, at[0], at[1], ROBOT_AT_M, ROBOT_AT_RAD))
         for target, pose in poses.items()
     }
     under_hand = {target: _under_hand(here, pose) for target, pose in poses.items()}
-    return Geometry(here, poses[None], near, under_hand, {id: _spots(here, id) for id in here.surfaces})
+    return Geometry(here, first, near, under_hand, {id: _spots(here, id) for id in here.surfaces})
 
 
 def hand(pose: Pose) -> tuple[float, float]:
