@@ -54,6 +54,10 @@ class Lineage:
         outs = [out for stage in stages.values() for out in stage.get("outs", ()) if out["path"] not in links]
         return {out["path"]: out["md5"] for out in outs if "md5" in out}
 
+    def stage_lock(self, stage: str) -> dict[str, Any]:
+        """What dvc.lock records of a stage; empty when it never ran."""
+        return _yaml(self.paths.lock).get("stages", {}).get(stage, {})
+
     def _stage(self, stage: str) -> dict[str, Any]:
         return _yaml(self.paths.pipeline).get("stages", {}).get(stage, {})
 

@@ -4,7 +4,7 @@ import json
 from importlib.metadata import version
 from pathlib import Path
 
-from components import tracking
+from components import data_versions, tracking
 from components.lineage import Lineage
 from components.paths import Paths
 from components.stage import OnMetrics, Result, ignore, main
@@ -56,6 +56,7 @@ def lineage(paths: Paths) -> dict[str, str]:
     return {
         "git.commit": origin.commit,
         "git.dirty": str(origin.is_dirty).lower(),
+        "data.version": data_versions.name_of(paths) or "none",
         **{f"dvc.{path}": md5 for path, md5 in origin.hashes.items() if path != paths.registration.as_posix()},
         **{f"backbone.{key}": str(value) for key, value in backbone.items()},
         "encoder.identity": encoder["identity"],

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from components import data_versions
 from components.lineage import Dataset, Lineage
 from components.paths import Paths
 from llarp.config import Params
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 EXPERIMENT = "llarp"
 FLOW_RUN = "LLARP_FLOW_RUN"
 """Variable by which a flow tells its stages its own id."""
+TRAINED = frozenset({"train", "evaluate", "register"})
+"""Stages whose results depend on which episodes were learnt from."""
 _FLUSH_S = 2.0
 """Live metrics are sent in batches this often: a batch costs some 5 ms."""
 _MOST_METRICS = 1000
@@ -96,6 +99,8 @@ def stage_run(stage: str, params: Params, paths: Paths) -> Iterator[Run]:
     tags = {"stage": stage, "git.commit": lineage.commit, "git.dirty": str(lineage.is_dirty).lower()}
     if FLOW_RUN in os.environ:
         tags["prefect.flow_run_id"] = os.environ[FLOW_RUN]
+    if stage in TRAINED and (data := data_versions.name_of(paths)):
+        tags["data.version"] = data
     keys = tuple(f"{key}." for key in lineage.params(stage))  # sections or single parameters
     with mlflow.start_run(run_name=stage, experiment_id=experiment, tags=tags) as active:
         run = Run(client, active.info.run_id)

@@ -9,7 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from components import environment
+from components import data_versions, environment
 from components.curves import Curves
 from components.paths import Paths
 from components.stage import ERROR_FILE, OnMetrics, Result, fail, ignore, main
@@ -34,6 +34,7 @@ def run(params: Params, paths: Paths, on_metrics: OnMetrics = ignore) -> Result:
     )  # fmt: skip
     if not _is_first():
         return Result("")
+    data_versions.write_seen(paths, paths.policy)
     points = curves.points()
     curves.finish(paths.curves)
     step, last = points[-1]

@@ -11,6 +11,7 @@ import typer
 from components import environment
 from components.paths import Paths
 from llarp.errors import UserError
+from pipelines import cli_data
 
 app = typer.Typer(
     help="Trains, evaluates and registers language-conditioned robot policies.",
@@ -19,6 +20,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+app.add_typer(cli_data.app, name="data")
 
 BAD_INPUT = 2
 STOPPED = 130

@@ -39,7 +39,7 @@ class Facts(NamedTuple):
     def of(cls, episode: Episode) -> "Facts":
         """The facts of one episode."""
         texts = (getattr(episode, name) for name in cls._fields[:6])
-        return cls(*texts, str(episode.goal), content(episode))
+        return cls._make((*texts, str(episode.goal), content(episode)))
 
 
 def facts(episodes: Episodes) -> Iterator[Facts]:

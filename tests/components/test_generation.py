@@ -10,13 +10,12 @@ import time
 import pytest
 import yaml
 
-from components import generation
-from components.episodes import run
+from components import episodes, generation
 from components.parallel import map_jobs
 from components.paths import Paths
 from llarp.config import EpisodesConfig, load_params
 from llarp.errors import UserError
-from llarp.tasks import store
+from llarp.tasks import card, store
 from llarp.tasks.splits import SPLITS
 
 
@@ -30,11 +29,18 @@ def small(monkeypatch):
     """Several shards of several jobs each, in this process and in those that it starts."""
     monkeypatch.setattr(generation, "JOB_EPISODES", 7)
     monkeypatch.setattr(store, "SHARD_EPISODES", 21)
+    without_card(monkeypatch)
+
+
+def without_card(patch):
+    """What is said of the data besides their report costs seconds and has tests of its own."""
+    patch.setattr(episodes, "similarities", lambda folder, params: {})
+    patch.setattr(card, "write", lambda report, folder: None)
 
 
 def generated(params, root, **changes):
     config = params.episodes.model_copy(update={"train": 60, "per_split": 3, "workers": 1, **changes})
-    run(params.model_copy(update={"episodes": config}), Paths(root))
+    episodes.run(params.model_copy(update={"episodes": config}), Paths(root))
     return contents(root)
 
 
@@ -48,6 +54,7 @@ def whole(params, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(generation, "JOB_EPISODES", 7)
         patch.setattr(store, "SHARD_EPISODES", 21)
+        without_card(patch)
         return generated(params, tmp_path_factory.mktemp("whole"))
 
 
