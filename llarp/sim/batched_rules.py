@@ -78,9 +78,9 @@ class BatchedRules:
         self.key_sums = np.zeros((num_worlds, 2), np.uint64)
         """uint64[N, 2] sums of words of what could be in the picture; zero when the table has no camera."""
 
-    def reset(self, worlds: np.ndarray, numbers: Sequence[int] | np.ndarray) -> None:
+    def reset(self, worlds: Sequence[int] | np.ndarray, numbers: Sequence[int] | np.ndarray) -> None:
         """Puts some worlds where their episodes start; UserError when one makes no sense."""
-        numbers, table = np.asarray(numbers, np.int64), self.table
+        worlds, numbers, table = np.asarray(worlds, np.int64), np.asarray(numbers, np.int64), self.table
         table.compile(numbers.tolist())
         self._widen(table.objects.shape[1])
         self.number[worlds], self.layout[worlds] = numbers, table.layout[numbers]
