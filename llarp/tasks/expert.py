@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from llarp.tasks.episode import HORIZON, Episode
-from llarp.tasks.families import FAMILIES
+from llarp.tasks.families import FAMILIES, doors
 from llarp.tasks.goals import Goal, Predicate, satisfied
 from llarp.tasks.robot import Robot, Unsolvable
 from llarp.tasks.skills import Skill
@@ -58,7 +58,7 @@ def demonstrate(world: World, episode: Episode) -> tuple[Skill, ...]:
     """What the expert does when it knows only what the instruction says; this is what a policy imitates.
 
     Objects that the instruction does not locate are looked for in `robot.SEARCH_ORDER`: what it does next depends on
-    the instruction and on what was in reach where it stood. A conditional instruction starts with a look at the fridge.
+    the instruction and on what was in reach where it stood. A conditional instruction starts with a look at its door.
     Arguments, result and errors are those of `plan`.
     """
     family = FAMILIES.get(episode.family)
@@ -66,8 +66,8 @@ def demonstrate(world: World, episode: Episode) -> tuple[Skill, ...]:
     ways = _start_ways(world, episode)
 
     def steps() -> Iterator[Skill]:
-        if family is not None and family.looks_at_fridge:
-            yield from robot.go("fridge_handle")
+        if family is not None and family.is_conditional:
+            yield from robot.go(next(doors(episode.goal)))
         if family is None or not family.locates:
             yield from robot.search(ways)
         yield from robot.follow(min(ways, key=robot.estimate))

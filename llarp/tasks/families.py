@@ -1,13 +1,13 @@
 """Families of tasks: what each asks for, as a goal with slots, and what its instruction lets the robot know.
 
-The nine training families and the form of the goals are those of the benchmark (arXiv 2310.17722); the last three
-occur in evaluation only. Slots: `x y z` are object categories, `a b c` receptacles.
+The nine training families and the form of the goals are those of the benchmark (arXiv 2310.17722); the others occur in
+evaluation only. Slots: `x y z` are object categories, `a b c` receptacles, `d` is the handle of a drawer.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from llarp.tasks.goals import Goal, Predicate, parse
+from llarp.tasks.goals import Goal, Predicate, parse, parse_predicate
 
 
 @dataclass(frozen=True)
@@ -16,12 +16,16 @@ class Case:
 
     goal: str
     """Text of the goal with slots in braces."""
-    start: tuple[Predicate, ...] = ()
-    """What differs from the default start."""
+    start: tuple[str, ...] = ()
+    """Texts of the atoms that differ from the default start, with slots in braces."""
 
     def goal_for(self, slots: Mapping[str, str]) -> Goal:
         """The goal with identifiers of the catalogue in its slots."""
         return parse(self.goal.format_map(slots))
+
+    def start_for(self, slots: Mapping[str, str]) -> tuple[Predicate, ...]:
+        """What differs from the default start, with identifiers of the catalogue in the slots."""
+        return tuple(parse_predicate(atom.format_map(slots)) for atom in self.start)
 
 
 @dataclass(frozen=True)
@@ -35,10 +39,12 @@ class Family:
     """Category slot to the receptacle slot where its object starts; None: somewhere, the instruction does not say."""
     receptacles: str = ""
     """Letters of all receptacle slots."""
+    drawers: str = ""
+    """Letters of all drawer slots."""
     quantity: range = range(1, 2)
     """How many objects of each category asked for stand in the apartment."""
-    looks_at_fridge: bool = False
-    """True when what must be done depends on whether the fridge is open."""
+    is_conditional: bool = False
+    """True when what must be done depends on whether a door is open: the one that `doors` finds in the goal."""
 
     @property
     def locates(self) -> bool:
@@ -48,14 +54,39 @@ class Family:
     @property
     def slots(self) -> frozenset[str]:
         """Letters that an instruction of this family must fill."""
-        return frozenset(self.sources) | frozenset(self.receptacles)
+        return frozenset(self.sources) | frozenset(self.receptacles) | frozenset(self.drawers)
 
 
-_FRIDGE_OPEN = Predicate("opened_fridge", ("fridge_handle",))
+def doors(goal: Goal) -> Iterator[str]:
+    """The handles that a goal wants open or closed.
+
+    In a conditional instruction the same door decides in every case, so it can be read off the goal of either.
+    """
+    for term in goal.terms:
+        if isinstance(term, Goal):
+            yield from doors(term)
+        elif term.name.startswith(("opened", "closed")):
+            yield term.args[0]
 
 
 def _family(id: str, goal: str, sources: dict[str, str | None], receptacles: str, **more) -> Family:
     return Family(id, (Case(goal),), sources, receptacles, **more)
+
+
+def _conditional(id: str, kind: str, handle: str, drawers: str = "") -> Family:
+    """Door open: x to a. Door closed: y to b."""
+    opened, closed = f"opened_{kind}({handle})", f"closed_{kind}({handle})"
+    return Family(
+        id,
+        (
+            Case(f"EXISTS X:{{x}} AND({opened}, on_top(X, {{a}}), not_holding())", (opened,)),
+            Case(f"EXISTS Y:{{y}} AND({closed}, on_top(Y, {{b}}), not_holding())"),
+        ),
+        {"x": None, "y": None},
+        "ab",
+        drawers,
+        is_conditional=True,
+    )
 
 
 FAMILIES: Mapping[str, Family] = {
@@ -77,9 +108,15 @@ FAMILIES: Mapping[str, Family] = {
             "ab",
         ),
         _family("open_fridge", "AND(opened_fridge(fridge_handle))", {}, ""),
-        Family("close_fridge", (Case("AND(closed_fridge(fridge_handle))", (_FRIDGE_OPEN,)),)),
+        Family("close_fridge", (Case("AND(closed_fridge(fridge_handle))", ("opened_fridge(fridge_handle)",)),)),
         _family("go_to", "AND(robot_at({b}))", {}, "b"),
         _family("find", "EXISTS X:{x} AND(robot_at_obj(X))", {"x": None}, ""),
+        _family(
+            "two_rearrangements",
+            "EXISTS X:{x}, Y:{y} AND(on_top(X, {a}), on_top(Y, {b}), not_holding())",
+            {"x": None, "y": None},
+            "ab",
+        ),
         _family(
             "multiple_rearrangements",
             "EXISTS X:{x}, Y:{y}, Z:{z} AND(on_top(X, {a}), on_top(Y, {b}), on_top(Z, {c}), not_holding())",
@@ -93,16 +130,8 @@ FAMILIES: Mapping[str, Family] = {
             "b",
             quantity=range(1, 4),
         ),
-        Family(  # fridge open: x to a; fridge closed: y to b
-            "conditional",
-            (
-                Case("EXISTS X:{x} AND(opened_fridge(fridge_handle), on_top(X, {a}), not_holding())", (_FRIDGE_OPEN,)),
-                Case("EXISTS Y:{y} AND(closed_fridge(fridge_handle), on_top(Y, {b}), not_holding())"),
-            ),
-            {"x": None, "y": None},
-            "ab",
-            looks_at_fridge=True,
-        ),
+        _conditional("conditional", "fridge", "fridge_handle"),
+        _conditional("conditional_drawer", "cab", "{d}", drawers="d"),
     )
 }
 """Every family by its identifier."""

@@ -8,14 +8,14 @@ import math
 import random
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import lru_cache
 
 import numpy as np
 
 from llarp.config import EpisodesConfig
 from llarp.errors import UserError
-from llarp.scenes.catalog import CATEGORIES, OPEN_RECEPTACLES, RECEPTACLES, category
+from llarp.scenes.catalog import CATEGORIES, HANDLES, OPEN_RECEPTACLES, RECEPTACLES, category
 from llarp.scenes.layout import Layout, Surface
 from llarp.scenes.layouts import layout, released
 from llarp.scenes.variants import held_out_variants, training_variants
@@ -23,7 +23,7 @@ from llarp.tasks.episode import Episode, ObjectInstance, resting
 from llarp.tasks.expert import Unsolvable, prove
 from llarp.tasks.families import FAMILIES, TRAINING, Family
 from llarp.tasks.splits import HELD_OUT_FREE, SPLITS, Split
-from llarp.tasks.templates import Wording, language
+from llarp.tasks.templates import Phrases, Wording, language
 from llarp.tasks.world import World
 
 MAX_ATTEMPTS = 100
@@ -34,6 +34,11 @@ EDGE_M = 0.08
 """Least distance of an object's centre from its receptacle's edge; half the way to the middle where that is less."""
 SPOT_TRIES = 10
 """Random spots tried on one receptacle."""
+
+ALL_RECEPTACLES: tuple[str, ...] = tuple(entry.id for entry in RECEPTACLES)
+"""Where the robot can be sent."""
+DRAWERS: tuple[str, ...] = tuple(entry.id for entry in HANDLES if entry.id != "fridge_handle")
+"""Handles of drawers."""
 
 
 def generate(
@@ -102,16 +107,17 @@ def _draft(
     here = SPLITS[split]
     case = rng.choice(family.cases)
     place = rng.choice(layout_names(split, config))
-    slots = _slots(rng, here, family, wording)
+    where = language().positions(place) if wording.positioned else {}
+    slots = _slots(rng, here, family, wording, where)
     return Episode(
         episode_id=f"{split}-{number:06d}",
         split=split,
         family=family.id,
         template=wording.id,
-        instruction=language().fill(wording, slots, rng),
+        instruction=language().fill(wording, slots, rng, where),
         layout=place,
-        objects=_objects(rng, here, family, slots, layout(place), config.objects),
-        start=case.start,
+        objects=_objects(rng, here, family, wording, slots, layout(place), config.objects),
+        start=case.start_for(slots),
         goal=case.goal_for(slots),
         subgoals=(),
         plan=(),
@@ -119,35 +125,44 @@ def _draft(
     )
 
 
-def _slots(rng: random.Random, here: Split, family: Family, wording: Wording) -> dict[str, str]:
+def _slots(rng: random.Random, here: Split, family: Family, wording: Wording, where: Phrases) -> dict[str, str]:
     """Identifiers for every slot of the family and of the wording; no two the same."""
     slots: dict[str, str] = {}
     letters = family.slots | wording.slots
-    for letter in sorted(letters, key=lambda letter: (letter not in wording.allowed, letter)):
+    limits: dict[str, Collection[str]] = {**wording.allowed, **dict.fromkeys(wording.positioned, where)}
+    for letter in sorted(letters, key=lambda letter: (letter not in limits, letter)):
         if letter in "abc":
-            usual: Sequence[str] = [r.id for r in RECEPTACLES] if family.id == "go_to" else OPEN_RECEPTACLES
+            usual: Sequence[str] = ALL_RECEPTACLES if family.id == "go_to" else OPEN_RECEPTACLES
+        elif letter == "d":
+            usual = DRAWERS
         else:
             usual = _categories(here.held_out_categories, family.id)
-        allowed = wording.allowed.get(letter, usual)
-        slots[letter] = rng.choice([id for id in allowed if id in usual and id not in slots.values()])
+        allowed = limits.get(letter, usual)
+        slots[letter] = rng.choice([id for id in usual if id in allowed and id not in slots.values()])
     return slots
 
 
 @lru_cache
-def _categories(held_out: bool, family: str) -> tuple[str, ...]:
+def _categories(held_out: bool | None, family: str) -> tuple[str, ...]:
     """Categories that may be asked for in a family."""
-    if not held_out and family in TRAINING and family not in HELD_OUT_FREE:
+    if held_out is None or (not held_out and family in TRAINING and family not in HELD_OUT_FREE):
         return tuple(entry.id for entry in CATEGORIES)
     return tuple(entry.id for entry in CATEGORIES if entry.held_out == held_out)
 
 
 def _objects(
-    rng: random.Random, here: Split, family: Family, slots: Mapping[str, str], room: Layout, count: int
+    rng: random.Random,
+    here: Split,
+    family: Family,
+    wording: Wording,
+    slots: Mapping[str, str],
+    room: Layout,
+    count: int,
 ) -> tuple[ObjectInstance, ...]:
     """Objects on the open receptacles: those asked for where the task needs them, then one of each other category.
 
     What the instruction does not locate lies on none of the receptacles that the task is about. Only categories that
-    are not asked for come twice, so an instruction is never ambiguous.
+    the instruction does not name come twice, so it is never ambiguous.
     """
     targets = {slots[letter] for letter in family.receptacles}
     elsewhere = [id for id in OPEN_RECEPTACLES if id not in targets]
@@ -155,7 +170,9 @@ def _objects(
     for letter, source in family.sources.items():
         places = elsewhere if source is None else [slots[source]]
         wanted += [(slots[letter], places)] * rng.choice(family.quantity)
-    asked = {slots[letter] for letter in family.sources}
+    for letter, (source, is_there) in wording.located.items():
+        wanted.append((slots[letter], [id for id in OPEN_RECEPTACLES if (id == slots[source]) == is_there]))
+    asked = {slots[letter] for letter in (*family.sources, *wording.located)}
     others = [entry.id for entry in CATEGORIES if entry.id not in asked]
     rng.shuffle(others)
     others += rng.choices(others, k=max(0, count - len(wanted) - len(others)))

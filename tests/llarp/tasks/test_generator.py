@@ -9,14 +9,14 @@ import pytest
 
 from llarp.config import EpisodesConfig
 from llarp.errors import UserError
-from llarp.scenes.catalog import CATEGORIES, OPEN_RECEPTACLES, category, receptacle
+from llarp.scenes.catalog import CATEGORIES, HANDLES, OPEN_RECEPTACLES, category, receptacle
 from llarp.scenes.layouts import layout
 from llarp.scenes.variants import held_out_variants, training_variants
 from llarp.sim.rules import RuleWorld
 from llarp.tasks import generator
 from llarp.tasks.episode import HORIZON
 from llarp.tasks.expert import Unsolvable
-from llarp.tasks.families import FAMILIES
+from llarp.tasks.families import FAMILIES, doors
 from llarp.tasks.generator import generate, layout_names
 from llarp.tasks.goals import parse, satisfied
 from llarp.tasks.leaks import Facts, Seen, asked
@@ -165,8 +165,10 @@ def test_families_come_as_often_as_their_weights_say(split):
 
 
 def test_conditionals_have_both_branches_and_several_objects_are_several():
-    starts = Counter(episode.start for episode in episodes("conditional"))
-    assert len(starts) == 2 and min(starts.values()) > COUNT / 4
+    starts = Counter((episode.family, bool(episode.start)) for episode in episodes("conditional"))
+    assert len(starts) == 4 and min(starts.values()) > COUNT / 8
+    doors_seen = {door for episode in episodes("conditional") for door in doors(episode.goal)}
+    assert doors_seen == {entry.id for entry in HANDLES}
     instances = Counter(
         sum(entry.category in asked(episode.goal) for entry in episode.objects)
         for episode in episodes("multiple_objects")
@@ -189,7 +191,7 @@ def test_demonstrations_search_every_receptacle():
 def test_fewer_objects_than_the_task_needs_gives_just_those():
     few = CONFIG.model_copy(update={"objects": 1})
     for episode in generate("multiple_rearrangements", 3, 7, few, world=RuleWorld()):
-        assert len(episode.objects) == 3
+        assert len(episode.objects) == len(FAMILIES[episode.family].sources)
 
 
 def test_an_unknown_split_is_refused():
@@ -208,6 +210,6 @@ def test_gives_up_with_one_clear_line(monkeypatch):
 
 def test_the_papers_total_is_the_mean_of_nine_splits():
     rated = [split for split in SPLITS.values() if split.in_total]
-    assert len(rated) == 9 and len(SPLITS) == 12
+    assert len(rated) == 9 and len(SPLITS) == 13
     for system, total in PAPER_TOTAL.items():
         assert abs(sum(split.paper[system] for split in rated) / 9 - total) < 1.2
