@@ -24,7 +24,8 @@ FAR_M = 100.0
 NEAR_M = 1e-3
 """Rays start at this depth."""
 NOTHING, CURVED = -1, 3
-"""A face is 4 * solid + axis of its normal (0, 1, 2), or + CURVED; NOTHING where a ray meets none."""
+"""A face is 4 * solid + axis of its normal (0, 1, 2), or + CURVED where the normal depends on the place (also in a box
+with the eye inside); NOTHING where a ray meets none."""
 
 # Kept on disk, where numba notices changes only of the file that holds a function: change a constant that another file
 # uses, and that file's code stays old. Fast mathematics without "there is no infinity": rays along a face divide by 0.
@@ -58,6 +59,7 @@ def first_hits(solids, begin, end, focal, depth_HW, face_HW):
 
     """
     height, width = depth_HW.shape
+    eye, ray, along, down = np.empty(3), np.empty(3), np.empty(3), np.empty(3)
     for number in range(begin, end):
         kind, at, axes = solids.kind[number], solids.at[number], solids.axes[number]
         half = half_extents(kind, solids.size[number])
@@ -65,7 +67,6 @@ def first_hits(solids, begin, end, focal, depth_HW, face_HW):
         if top >= bottom or left >= right:
             continue
         # In the solid's frame: the eye, the ray through the middle of pixel [0, left], and steps to the next pixel.
-        eye, ray, along, down = np.empty(3), np.empty(3), np.empty(3), np.empty(3)
         for i in range(3):
             eye[i] = -(axes[0, i] * at[0] + axes[1, i] * at[1] + axes[2, i] * at[2])
             along[i], down[i] = axes[0, i] / focal, axes[1, i] / focal
@@ -87,22 +88,23 @@ def box_row(number, half, eye, x, y, z, along, depth, face):
     low_x, low_y, low_z = np.float32(-half[0] - eye[0]), np.float32(-half[1] - eye[1]), np.float32(-half[2] - eye[2])
     high_x, high_y, high_z = np.float32(half[0] - eye[0]), np.float32(half[1] - eye[1]), np.float32(half[2] - eye[2])
     one, near = np.float32(1.0), np.float32(NEAR_M)
+    inside = low_x < 0 < high_x and low_y < 0 < high_y and low_z < 0 < high_z
     for i in range(depth.shape[0]):
         step = np.float32(i)
         inverse = one / (x + step * dx)
         a, b = low_x * inverse, high_x * inverse
-        enters, leaves, entered, left = min(a, b), max(a, b), 0, 0
+        enters, leaves, axis = min(a, b), max(a, b), 0
         inverse = one / (y + step * dy)
         a, b = low_y * inverse, high_y * inverse
-        a, b = min(a, b), max(a, b)
-        enters, entered = (a, 1) if a > enters else (enters, entered)
-        leaves, left = (b, 1) if b < leaves else (leaves, left)
+        leaves = min(leaves, max(a, b))
+        a = min(a, b)
+        enters, axis = (a, 1) if a > enters else (enters, axis)
         inverse = one / (z + step * dz)
         a, b = low_z * inverse, high_z * inverse
-        a, b = min(a, b), max(a, b)
-        enters, entered = (a, 2) if a > enters else (enters, entered)
-        leaves, left = (b, 2) if b < leaves else (leaves, left)
-        met, axis = (leaves, left) if enters < near else (enters, entered)  # the eye may be inside
+        leaves = min(leaves, max(a, b))
+        a = min(a, b)
+        enters, axis = (a, 2) if a > enters else (enters, axis)
+        met, axis = (leaves, CURVED) if inside else (enters, axis)
         hit = (enters <= leaves) & (met >= near) & (met < depth[i])
         depth[i] = met if hit else depth[i]
         face[i] = np.int32(4 * number + axis) if hit else face[i]

@@ -33,15 +33,18 @@ def shade(solids, albedo_G3, first_held, light, held_light, focal, depth_HW, fac
 
     """
     height, width = depth_HW.shape
-    lamp_G3, outward_G = np.empty((len(solids.kind), 3)), np.empty(len(solids.kind))
+    faces = 4 * len(solids.kind)
+    light_F, head_F3 = np.empty(faces), np.empty((faces, 3))
     for number in range(len(solids.kind)):
-        axes, at, size = solids.axes[number], solids.at[number], solids.size[number]
         sun = held_light if number >= first_held else light
-        outward_G[number] = 1.0 if solids.kind[number] == BOX else -1.0
         for axis in range(3):
-            lamp_G3[number, axis] = axes[0, axis] * sun[0] + axes[1, axis] * sun[1] + axes[2, axis] * sun[2]
-            if abs(axes[0, axis] * at[0] + axes[1, axis] * at[1] + axes[2, axis] * at[2]) > size[axis]:
-                outward_G[number] = -1.0  # the eye is not inside, so the face looks against the ray
+            x, y, z = solids.axes[number, 0, axis], solids.axes[number, 1, axis], solids.axes[number, 2, axis]
+            away = x * solids.at[number, 0] + y * solids.at[number, 1] + z * solids.at[number, 2]
+            side = -1.0 if away > 0 else 1.0  # of the two faces, the one that the eye can see
+            light_F[4 * number + axis] = AMBIENT + LAMP * max(side * (x * sun[0] + y * sun[1] + z * sun[2]), 0.0)
+            head_F3[4 * number + axis, 0] = -HEAD * side * x
+            head_F3[4 * number + axis, 1] = -HEAD * side * y
+            head_F3[4 * number + axis, 2] = -HEAD * side * z
     last_plank, last_board, tone = np.nan, np.nan, 1.0
     for row in range(height):
         y = (row + 0.5 - height / 2) / focal
@@ -51,23 +54,20 @@ def shade(solids, albedo_G3, first_held, light, held_light, focal, depth_HW, fac
                 for i in range(3):
                     image_HW3[row, column, i] = SKY[i]
                 continue
-            number, axis = face >> 2, face & 3
+            number = face >> 2
+            kind = solids.kind[number]
             x = (column + 0.5 - width / 2) / focal
             depth, length = abs(float(depth_HW[row, column])), np.sqrt(x * x + y * y + 1)
-            axes = solids.axes[number]
-            if axis == CURVED:
-                u, v, w = normal(
-                    solids.kind[number], solids.size[number], axes, solids.at[number], depth * x, depth * y, depth
-                )
+            if face & 3 == CURVED:
+                u, v, w = normal(kind, solids, number, depth * x, depth * y, depth)
                 sun = held_light if number >= first_held else light
-                lamp, head = max(u * sun[0] + v * sun[1] + w * sun[2], 0.0), max(-(u * x + v * y + w), 0.0)
+                lamp = AMBIENT + LAMP * max(u * sun[0] + v * sun[1] + w * sun[2], 0.0)
+                head = -HEAD * (u * x + v * y + w)
             else:
-                along = axes[0, axis] * x + axes[1, axis] * y + axes[2, axis]
-                lamp = max(np.copysign(lamp_G3[number, axis], along * lamp_G3[number, axis] * outward_G[number]), 0.0)
-                head = max(-outward_G[number] * abs(along), 0.0)
-            brightness = (AMBIENT + LAMP * lamp + HEAD * head / length) * np.exp(np.float32(-FOG * depth * length))
-            if solids.kind[number] == PLANE:
-                u, v, _ = to_solid(axes, solids.at[number], depth * x, depth * y, depth)
+                lamp, head = light_F[face], head_F3[face, 0] * x + head_F3[face, 1] * y + head_F3[face, 2]
+            brightness = (lamp + max(head, 0.0) / length) * np.exp(np.float32(-FOG * depth * length))
+            if kind == PLANE:
+                u, v, _ = to_solid(solids, number, depth * x, depth * y, depth)
                 plank = np.floor(v / PLANK_M[1])
                 board = np.floor(u / PLANK_M[0] + 0.37 * plank)
                 if plank != last_plank or board != last_board:
@@ -78,21 +78,31 @@ def shade(solids, albedo_G3, first_held, light, held_light, focal, depth_HW, fac
 
 
 @compiled
-def to_solid(axes, at, x, y, z):
+def to_solid(solids, number, x, y, z):
     """A point of the camera's frame in the frame of a solid."""
-    x, y, z = x - at[0], y - at[1], z - at[2]
+    axes = solids.axes
+    x, y, z = x - solids.at[number, 0], y - solids.at[number, 1], z - solids.at[number, 2]
     return (
-        axes[0, 0] * x + axes[1, 0] * y + axes[2, 0] * z,
-        axes[0, 1] * x + axes[1, 1] * y + axes[2, 1] * z,
-        axes[0, 2] * x + axes[1, 2] * y + axes[2, 2] * z,
+        axes[number, 0, 0] * x + axes[number, 1, 0] * y + axes[number, 2, 0] * z,
+        axes[number, 0, 1] * x + axes[number, 1, 1] * y + axes[number, 2, 1] * z,
+        axes[number, 0, 2] * x + axes[number, 1, 2] * y + axes[number, 2, 2] * z,
     )
 
 
 @compiled
-def normal(kind, size, axes, at, x, y, z):
-    """Outward unit normal at a point of a curved primitive's surface, in the camera's frame like the point."""
-    u, v, w = to_solid(axes, at, x, y, z)
-    if kind == CYLINDER:
+def normal(kind, solids, number, x, y, z):
+    """Outward unit normal at a point of a solid's surface, both in the camera's frame."""
+    u, v, w = to_solid(solids, number, x, y, z)
+    size, axes = solids.size[number], solids.axes[number]
+    if kind == BOX:  # seen from inside
+        a, b, c = abs(u) - size[0], abs(v) - size[1], abs(w) - size[2]  # the largest is the face's
+        if a < max(b, c):
+            u = 0.0
+        if b < max(a, c):
+            v = 0.0
+        if c < max(a, b):
+            w = 0.0
+    elif kind == CYLINDER:
         if abs(w) - size[1] > np.sqrt(u * u + v * v) - size[0]:
             u, v, w = 0.0, 0.0, np.copysign(1.0, w)
         else:
