@@ -3,6 +3,7 @@
 The backend is a setting: `loky` takes this machine's cores, `dask` and `ray` a cluster's.
 """
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
@@ -57,8 +58,11 @@ def _backend(name: Backend, workers: int, address: str | None) -> Iterator[None]
     from joblib import parallel_config
 
     if name == "loky":
-        with parallel_config("loky", n_jobs=workers):
-            yield
+        with warnings.catch_warnings():
+            # Said when a process is replaced because it has grown, as it does by importing torch.
+            warnings.filterwarnings("ignore", message="A worker stopped while some jobs were given")
+            with parallel_config("loky", n_jobs=workers):
+                yield
     elif name == "dask":
         with _dask(workers, address), parallel_config("dask"):
             yield
