@@ -11,7 +11,7 @@ import typer
 from components import environment
 from components.paths import Paths
 from llarp.errors import UserError
-from pipelines import cli_data
+from pipelines import cli_data, cli_episodes
 
 app = typer.Typer(
     help="Trains, evaluates and registers language-conditioned robot policies.",
@@ -22,6 +22,7 @@ app = typer.Typer(
 )
 
 app.add_typer(cli_data.app, name="data")
+app.add_typer(cli_episodes.app, name="episodes")
 
 BAD_INPUT = 2
 STOPPED = 130
