@@ -124,21 +124,15 @@ class Painter:
         """What `draw` paints."""
         house = _no_house() if layout is None else self._house(layout)
         house.body.move(dict(joints))
-        view, eye = self.camera.view(pose), self.camera.eye_at(pose)
         table, numbers = look_table(), look_numbers()
         looks = [numbers[placement[:2]] for placement in placements]
-        x, y, z, yaw = np.array([placement[2:] for placement in placements]).reshape(-1, 4).T
-        at = (np.stack([x, y, z], -1) - eye) @ view.T
-        cos, sin = np.cos(yaw)[:, None], np.sin(yaw)[:, None]
-        across, along, up = view.T
-        axes = np.stack([cos * across + sin * along, cos * along - sin * across, np.broadcast_to(up, at.shape)], -1)
         if held is not None:
             looks.append(numbers[held])
-            at = np.vstack([at, HAND_AT - HAND_AXES @ table.middle[looks[-1]]])
-            axes = np.concatenate([axes, HAND_AXES[None]])
+        places = np.array([placement[2:] for placement in placements]).reshape(-1, 4)
         solids, albedo = _gather(
-            house.body.solids, house.albedo, view, -view @ eye, table, np.array(looks, np.int64), axes, at
-        )
+            house.body.solids, house.albedo, self.camera.view(pose), self.camera.eye_at(pose),
+            table, np.array(looks, np.int64), places, HAND_AXES, HAND_AT,
+        )  # fmt: skip
         count, focal = len(albedo), self.camera.focal
         first_held = count if held is None else count - (table.end[looks[-1]] - table.first[looks[-1]])
         shape = self.camera.height, self.camera.width
@@ -180,34 +174,50 @@ def corners(placement: Placement) -> np.ndarray:
 
 
 @compiled
-def _gather(house, house_albedo, house_axes, house_at, table, looks_N, axes_N33, at_N3):
+def _gather(house, house_albedo, view, eye, table, looks, places_N4, hand_axes, hand_at):
     """All primitives in the camera's frame, and their colours: the furniture's, then the objects' in order.
 
     Args:
         house: furniture in the world.
         house_albedo: its colours.
-        house_axes: columns are the world's axes in the camera's frame.
-        house_at: the world's origin in the camera's frame.
+        view: float64[3, 3] the world's frame to the camera's.
+        eye: float64[3] the camera's place in the world.
         table: of all looks.
-        looks_N: the objects' looks.
-        axes_N33: columns are their axes in the camera's frame.
-        at_N3: their origins in the camera's frame.
+        looks: int64[N or N + 1] those of the objects, then that of what the hand holds.
+        places_N4: x, y, z and yaw of the objects in the world.
+        hand_axes: float64[3, 3] columns are the axes of what the hand holds, in the camera's frame.
+        hand_at: float64[3] its middle in the camera's frame.
 
     """
     num_house = total = len(house.kind)
-    for look_number in looks_N:
+    for look_number in looks:
         total += table.end[look_number] - table.first[look_number]
     solids = Solids(np.empty(total, np.int32), np.empty((total, 3)), np.empty((total, 3)), np.empty((total, 3, 3)))
-    albedo = np.empty((total, 3))
-    _put(_part(solids, 0, num_house), house, 1.0, house_axes, house_at)
+    albedo, axes, at = np.empty((total, 3)), np.empty((3, 3)), np.empty(3)
+    for i in range(3):
+        at[i] = -(view[i, 0] * eye[0] + view[i, 1] * eye[1] + view[i, 2] * eye[2])
+    _put(_part(solids, 0, num_house), house, 1.0, view, at)
     _paint(albedo, house_albedo, np.arange(num_house))
     begin = num_house
-    for number in range(len(looks_N)):
-        first, last = table.first[looks_N[number]], table.end[looks_N[number]]
+    for number in range(len(looks)):
+        look_number = looks[number]
+        if number < len(places_N4):
+            x, y, z, yaw = places_N4[number]
+            x, y, z, cos, sin = x - eye[0], y - eye[1], z - eye[2], np.cos(yaw), np.sin(yaw)
+            for i in range(3):
+                axes[i, 0], axes[i, 1] = cos * view[i, 0] + sin * view[i, 1], cos * view[i, 1] - sin * view[i, 0]
+                axes[i, 2] = view[i, 2]
+                at[i] = view[i, 0] * x + view[i, 1] * y + view[i, 2] * z
+        else:
+            x, y, z = table.middle[look_number]
+            for i in range(3):
+                for j in range(3):
+                    axes[i, j] = hand_axes[i, j]
+                at[i] = hand_at[i] - (axes[i, 0] * x + axes[i, 1] * y + axes[i, 2] * z)
+        first, last = table.first[look_number], table.end[look_number]
         end = begin + last - first
-        parts, scale = _part(table.parts, first, last), table.scale[looks_N[number]]
-        _put(_part(solids, begin, end), parts, scale, axes_N33[number], at_N3[number])
-        _paint(albedo[begin:end], table.colours[looks_N[number]], table.paint[first:last])
+        _put(_part(solids, begin, end), _part(table.parts, first, last), table.scale[look_number], axes, at)
+        _paint(albedo[begin:end], table.colours[look_number], table.paint[first:last])
         begin = end
     return solids, albedo
 
