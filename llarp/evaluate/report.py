@@ -7,7 +7,7 @@ from pathlib import Path
 
 from llarp.evaluate import plots, table
 from llarp.evaluate.film import Strip
-from llarp.evaluate.statistics import TOTAL, Summary
+from llarp.evaluate.statistics import TOTAL, Score, Summary
 from llarp.files import file_aside
 from llarp.tasks.episode import HORIZON
 
@@ -48,7 +48,8 @@ def write_report(
         cards=_cards(summary),
         success=_success(summary),
         bars=[_bars(summary, source) for source in summary.sources],
-        families=_families(summary),
+        families=_by_group(summary.families),
+        tags=_by_group(summary.tags),
         curves=_safe(plots.training_curves(curves)) if curves else None,
         probe=list(probe),
         films=_films(films),
@@ -99,11 +100,12 @@ def _bars(summary: Summary, source: str) -> dict[str, object]:
     return {"svg": _safe(plots.success_bars(summary, source)), "caption": caption}
 
 
-def _families(summary: Summary) -> dict[str, dict[tuple[str, str], object]]:
-    families: dict[str, dict[tuple[str, str], object]] = defaultdict(dict)
-    for score in summary.families:
-        families[score.group.replace("_", " ")][score.source, score.policy] = score
-    return dict(sorted(families.items()))
+def _by_group(scores: Sequence[Score]) -> dict[str, dict[tuple[str, str], Score]]:
+    """Scores by group in words, then by source and policy."""
+    groups: dict[str, dict[tuple[str, str], Score]] = defaultdict(dict)
+    for score in scores:
+        groups[score.group.replace("_", " ").replace("/", ": ")][score.source, score.policy] = score
+    return dict(sorted(groups.items()))
 
 
 def _films(films: Sequence[Strip]) -> dict[str, list[dict[str, str]]]:

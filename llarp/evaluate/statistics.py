@@ -28,7 +28,7 @@ class Score:
     source: str
     """generated or released."""
     group: str
-    """A split, a family of tasks, or `total`."""
+    """A split, a family of tasks, a tag, or `total`."""
     episodes: int
     success: float
     """[0, 1] success rate; for `total` the mean of the splits' rates."""
@@ -54,6 +54,8 @@ class Summary:
     """Per policy and source, where all nine splits of the paper's Total were evaluated."""
     families: tuple[Score, ...]
     """Per policy, source and family of tasks, over all splits."""
+    tags: tuple[Score, ...] = ()
+    """Per policy, source and what is told apart within a split: see `llarp.tasks.templates.tag`."""
 
     def find(self, policy: str, source: str, group: str) -> Score | None:
         """The score of a split or of `total`; None when it was not evaluated."""
@@ -73,7 +75,7 @@ class Summary:
     def metrics(self, policy: str) -> dict[str, float]:
         """Flat figures of one policy for a tracking server: `eval/<split>/success`, `eval/released/<split>/success`."""
         metrics = {}
-        for score in self.splits + self.totals:
+        for score in self.splits + self.totals + self.tags:
             if score.policy == policy:
                 where = f"eval/{'released/' if score.source == 'released' else ''}{score.group}"
                 for name in ("success", "progress", "invalid_actions", "steps"):
@@ -136,7 +138,7 @@ def total(scores: Sequence[Score]) -> Score:
 
 
 def summarise(rows: Sequence[Row]) -> Summary:
-    """Scores per policy, source and split (in the paper's order), their totals, and per family of tasks.
+    """Scores per policy, source and split (in the paper's order), their totals, and per family of tasks and tag.
 
     A policy and source has a total only when all nine splits of the paper's Total are among the rows: a mean over
     fewer would not be comparable.
@@ -146,6 +148,7 @@ def summarise(rows: Sequence[Row]) -> Summary:
     splits: list[Score] = []
     totals: list[Score] = []
     families: list[Score] = []
+    tags: list[Score] = []
     for policy in dict.fromkeys(row["policy"] for row in rows):
         for source in sorted({row["source"] for row in rows if row["policy"] == policy}):
             mine = [row for row in rows if (row["policy"], row["source"]) == (policy, source)]
@@ -160,4 +163,16 @@ def summarise(rows: Sequence[Row]) -> Summary:
                 totals.append(total([by_split[split] for split in in_total]))
             for family in sorted({row["family"] for row in mine}):
                 families.append(score([row for row in mine if row["family"] == family], policy, source, family))
-    return Summary(tuple(splits), tuple(totals), tuple(families))
+            for name, chosen in _by_tag(mine).items():
+                tags.append(score(chosen, policy, source, name))
+    return Summary(tuple(splits), tuple(totals), tuple(families), tuple(tags))
+
+
+def _by_tag(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    from llarp.tasks.templates import tag
+
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        if (name := tag(row["template"])) is not None:
+            groups.setdefault(name, []).append(row)
+    return dict(sorted(groups.items()))

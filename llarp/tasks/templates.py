@@ -64,15 +64,16 @@ class Wording:
 
 
 def tag(wording_id: str) -> str | None:
-    """What an instruction needs or adds beyond its family, by the wording's id; None where there is nothing to tell.
+    """What is to be told apart within a split, by the id of a wording; None where there is nothing.
 
-    `knowledge: origin` (attribute, use), `irrelevant text: true` (false, neutral).
+    `knowledge/origin` (attribute, use): the kind of the fact. `irrelevant_text/true` (false, neutral): what the clause
+    says of the episode.
     """
     pool, *rest = wording_id.split("+")[0].split(".")
     if pool == "knowledge":
-        return f"knowledge: {rest[0]}"
+        return f"{pool}/{rest[0]}"
     if pool == "irrelevant_text":
-        return f"irrelevant text: {rest[-1] if len(rest) > 2 else 'neutral'}"
+        return f"{pool}/{rest[2] if len(rest) > 2 else 'neutral'}"
     return None
 
 

@@ -54,6 +54,17 @@ class Page(HTMLParser):
         self.text += data
 
 
+def test_kinds_of_facts_have_a_table_and_the_split_has_no_figure_of_the_paper(tmp_path):
+    rows = [make_row(split="knowledge", template="knowledge.origin.banana.2+find.0")]
+    write_report(tmp_path / "report.html", summarise(rows))
+    text = Page((tmp_path / "report.html").read_text()).text
+    assert "Success within splits" in text and "knowledge: origin" in text
+    console = Console(file=io.StringIO(), width=110)
+    console.print(summary_table(summarise(rows)))
+    lines = console.file.getvalue().splitlines()
+    assert next(line for line in lines if "Knowledge" in line).rstrip().endswith("-")
+
+
 def test_a_full_report(summary, tmp_path):
     hostile = "<script>alert('x')</script> & co"
     episode = make_episode(instruction=hostile)

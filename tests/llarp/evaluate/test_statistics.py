@@ -116,3 +116,27 @@ def test_a_foreign_summary_is_refused(tmp_path, text):
     (tmp_path / "summary.json").write_text(text)
     with pytest.raises(UserError, match=r"summary\.json: is no summary"):
         Summary.read(tmp_path / "summary.json")
+
+
+def test_kinds_of_facts_and_of_clauses_are_told_apart():
+    rows = [
+        make_row(split=split, template=template, success=success)
+        for split, template, success in (
+            ("knowledge", "knowledge.origin.banana.2+find.0", True),
+            ("knowledge", "knowledge.origin.pear.0+find.0", False),
+            ("knowledge", "knowledge.use.pear.0+find.0", True),
+            ("irrelevant_text", "irrelevant_text.claims.3.true+train.move_to.0", True),
+            ("irrelevant_text", "irrelevant_text.denials.0.false+train.move_to.1", False),
+            ("irrelevant_text", "irrelevant_text.remarks.0+train.move_to.1", False),
+            ("train_validation", "train.move_to.0", True),
+        )
+    ]
+    found = summarise(rows)
+    assert {score.group: (score.episodes, score.success) for score in found.tags} == {
+        "irrelevant_text/false": (1, 0.0),
+        "irrelevant_text/neutral": (1, 0.0),
+        "irrelevant_text/true": (1, 1.0),
+        "knowledge/origin": (2, 0.5),
+        "knowledge/use": (1, 1.0),
+    }
+    assert found.metrics("policy")["eval/knowledge/origin/success"] == 0.5
