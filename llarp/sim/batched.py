@@ -151,10 +151,10 @@ class RearrangementVectorEnv(gymnasium.vector.VectorEnv[dict[str, Any], np.ndarr
         rewards = step_reward(self.reward, self.progress - before, self.success, valid)
         terminations = self.success.copy()
         truncations = ~terminations & (self.num_steps >= HORIZON)
-        ended = np.flatnonzero(terminations | truncations)
+        is_ended = terminations | truncations
         final: dict[str, Any] = {}
-        if len(ended):
-            final = self._final(ended)
+        if is_ended.any():
+            final, ended = self._final(is_ended), np.flatnonzero(is_ended)
             self._begin(ended, self._deck.deal(len(ended)))
         return self._observation(self._every), rewards, terminations, truncations, self._info() | final
 
@@ -199,21 +199,20 @@ class RearrangementVectorEnv(gymnasium.vector.VectorEnv[dict[str, Any], np.ndarr
             observation["features"] = self.features.lookup(keys, lambda places: self.draw(worlds[places]))
         return observation
 
-    def _info(self) -> dict[str, Any]:
-        """By gymnasium's custom every entry has a mask that says for which worlds it is meant."""
-        return {
+    def _info(self, meant: np.ndarray | None = None) -> dict[str, Any]:
+        """By gymnasium's custom every entry has a mask that says for which worlds it is meant; None: for all."""
+        meant = np.ones(self.num_envs, bool) if meant is None else meant
+        info = {
             "success": self.success.copy(), "progress": self.progress, "num_invalid": self.num_invalid.copy(),
             "episode_index": self.rules.number.copy(),
-        } | {f"_{name}": np.ones(self.num_envs, bool) for name in _INFO}  # fmt: skip
+        }  # fmt: skip
+        return info | {f"_{name}": meant for name in info}
 
-    def _final(self, ended: np.ndarray) -> dict[str, Any]:
+    def _final(self, is_ended: np.ndarray) -> dict[str, Any]:
         """Last observation and info of the episodes that just ended."""
-        is_ended = np.isin(self._every, ended)
-        seen, observations = self._observation(ended), np.full(self.num_envs, None, object)
+        ended, observations = np.flatnonzero(is_ended), np.full(self.num_envs, None, object)
+        seen = self._observation(ended)
         for place, world in enumerate(ended):
             observations[world] = {name: values[place] for name, values in seen.items()}
-        info = {name: is_ended if name.startswith("_") else value for name, value in self._info().items()}
-        return {"final_obs": observations, "_final_obs": is_ended, "final_info": info, "_final_info": is_ended}
-
-
-_INFO = ("success", "progress", "num_invalid", "episode_index")
+        final = {"final_obs": observations, "final_info": self._info(is_ended)}
+        return final | {f"_{name}": is_ended for name in final}

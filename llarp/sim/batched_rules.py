@@ -162,7 +162,8 @@ class BatchedRules:
         if not len(worlds_K):
             return
         layouts_K, objects, layouts = self.layout[worlds_K], self.objects[worlds_K], self.table.layouts.rows
-        spots_KS2 = layouts["spot"][layouts_K, receptacles_K]
+        num_spots = layouts["num_spots"][layouts_K, receptacles_K].max()
+        spots_KS2 = layouts["spot"][layouts_K, receptacles_K, :num_spots]
         here = objects["where"] == receptacles_K[:, None]
         x, y = (np.where(here, objects["place"][..., axis], _FAR_M)[:, None] for axis in (0, 1))
         room = _squared(spots_KS2[:, :, None], x, y).min(2)
@@ -183,24 +184,22 @@ class BatchedRules:
     def _refresh(self, worlds: np.ndarray) -> None:
         """Works out anew what is true in some worlds, and their keys."""
         at, layouts = self.at[worlds], self.table.layouts.rows
-        layout, opened, objects = self.layout[worlds], self.opened[worlds], self.objects[worlds]
-        pose = at[:, None].astype(np.uint32)
+        layout, opened, pose = self.layout[worlds], self.opened[worlds], at[:, None].astype(np.uint32)
+        near, reach = self.objects["near"][worlds] >> pose & _ONE, self.objects["reach"][worlds] >> pose & _ONE
+        facts = np.empty((len(worlds), 1 + near.shape[1]), np.uint32)
+        facts[:, 0] = layouts["near"][layout, at] | opened << np.uint32(OPENED) | _ONE << np.uint32(ALWAYS)
+        facts[:, 1:] = _ON[self.objects["where"][worlds]] | near << np.uint32(NEAR) | reach << np.uint32(REACHED)
         holders = np.flatnonzero(self.held[worlds] != NOBODY)
         held = self.held[worlds[holders]]
-        facts = np.empty((len(worlds), 1 + objects.shape[1]), np.uint32)
-        facts[:, 0] = layouts["near"][layout, at] | opened << np.uint32(OPENED) | _ONE << np.uint32(ALWAYS)
         facts[holders, 0] |= _ONE << np.uint32(HOLDING)
-        facts[:, 1:] = _ON[objects["where"]]
-        facts[:, 1:] |= (objects["near"] >> pose & _ONE) << np.uint32(NEAR)
-        facts[:, 1:] |= (objects["reach"] >> pose & _ONE) << np.uint32(REACHED)
-        under_hand = layouts["under_hand"][layout[holders], at[holders]]
-        facts[holders, 1 + held] = under_hand | np.uint32(mask([HELD, NEAR, REACHED]))
+        facts[holders, 1 + held] = layouts["under_hand"][layout[holders], at[holders]]
+        facts[holders, 1 + held] |= np.uint32(mask([HELD, NEAR, REACHED]))
         self.facts[worlds] = facts
         if self.table.camera is not None:
             sums = layouts["scene"][layout, at]
-            sums += np.where(self.shown(worlds)[..., None], objects["word"], 0).sum(1, dtype=np.uint64)
-            sums += np.where(self.doors(worlds)[..., None], sight.door_words(), 0).sum(1, dtype=np.uint64)
-            sums[holders] += sight.looks().held_L2[objects["look"][holders, held]]
+            sums += _sums(self.shown(worlds), self.objects["word"][worlds])
+            sums += _sums(self.doors(worlds), np.broadcast_to(sight.door_words(), (len(worlds), len(HANDLE), 2)))
+            sums[holders] += sight.looks().held_L2[self.objects["look"][worlds[holders], held]]
             self.key_sums[worlds] = sums
 
     def _widen(self, count: int) -> None:
@@ -210,6 +209,11 @@ class BatchedRules:
             self.objects["category"], self.objects["where"] = len(CATEGORY), NOWHERE
             self.objects[:, : old.shape[1]] = old
             self.facts = np.pad(self.facts, ((0, 0), (0, count - old.shape[1])))
+
+
+def _sums(chosen: np.ndarray, words: np.ndarray) -> np.ndarray:
+    """uint64[R, 2] sums of those of the words, uint64[R, K, 2], that bool[R, K] says, modulo 2**64."""
+    return np.einsum("rkw,rk->rw", words, chosen.astype(np.uint64))
 
 
 def _squared(spots: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:

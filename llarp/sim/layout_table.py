@@ -28,6 +28,7 @@ LAYOUT = np.dtype(
         ("near", "u4", NUM_POSES),  # places that `robot_at` holds for
         ("under_hand", "u4", NUM_POSES),  # receptacles that a held object counts as on top of
         ("height", "f8", len(RECEPTACLES)),  # metres
+        ("num_spots", "u2", len(RECEPTACLES)),  # where an object can be put
         ("spot", "f8", (len(RECEPTACLES), MAX_SPOTS, 2)),  # metres; infinity where there is none
         ("spot_near", "u4", (len(RECEPTACLES), MAX_SPOTS)),  # poses from which `robot_at` holds for an object there
         ("spot_reach", "u4", (len(RECEPTACLES), MAX_SPOTS)),  # poses from which `robot_at_obj` does
@@ -76,7 +77,7 @@ class LayoutTable:
             spots = np.array(here.spots[id]).reshape(-1, 2)
             near, reach = near_and_reach([name] * len(spots), sight.stands(name), *spots.T)
             row["height"][number] = here.layout.surfaces[id].center[2]
-            row["spot"][number, : len(spots)] = spots
+            row["num_spots"][number], row["spot"][number, : len(spots)] = len(spots), spots
             row["spot_near"][number, : len(spots)], row["spot_reach"][number, : len(spots)] = near, reach
         if self.camera is not None:
             row["scene"] = sight.scene_words(self.camera.config, name)
