@@ -126,7 +126,7 @@ def _export_layout(folder: Path, room: Layout) -> None:
 
 def _receptacles(room: Layout) -> dict[str, object]:
     """Where objects lie, as habitat-lab's receptacles: boxes with the release's handles."""
-    boxes = {}
+    boxes: dict[str, object] = {}
     for entry in RECEPTACLES:
         surface = room.surfaces[entry.id]
         x, y, z = surface.center
@@ -145,10 +145,8 @@ def _export_look(folder: Path, asset: str, variant: int) -> None:
     form = form_body(seen.form)
     colours = np.array(seen.colours)[form.paints]
     write_glb(folder / f"{name}.glb", parts(form.body, range(len(form.paints)), colours, "paint", seen.scale))
-    _write(
-        folder / f"{name}.object_config.json",
-        {"render_asset": f"{name}.glb", **_FRAME, "COM": [0, 0, 0], "use_bounding_box_for_collision": True, "mass": 0.5},
-    )
+    physics = {"COM": [0, 0, 0], "mass": 0.5, "use_bounding_box_for_collision": True}
+    _write(folder / f"{name}.object_config.json", {"render_asset": f"{name}.glb", **_FRAME, **physics})
 
 
 def _write(path: Path, content: dict[str, object]) -> None:

@@ -101,7 +101,8 @@ def _floor(body: Body) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     vertices, normals, faces = _primitive(
         int(mujoco.mjtGeom.mjGEOM_BOX), ((right - left) / 2, (far - near) / 2, FLOOR_M / 2)
     )
-    return vertices + [(left + right) / 2, (near + far) / 2, -FLOOR_M / 2], normals, faces
+    middle = np.array([(left + right) / 2, (near + far) / 2, -FLOOR_M / 2])
+    return vertices + middle, normals, faces
 
 
 @lru_cache(maxsize=4096)
