@@ -20,9 +20,11 @@ def run(params: Params, paths: Paths, on_metrics: OnMetrics = ignore) -> Result:
     """Writes a folder of shards per split, and the report on them: all or nothing."""
     from llarp.files import replace_folder
     from llarp.tasks import card
+    from llarp.tasks.capacity import refuse_too_many
     from llarp.tasks.dataset import REPORT, Report
 
     config = params.episodes
+    refuse_too_many(config)
     folder = paths.unfinished_episodes / fingerprint(params.seed, config)
     clear_others(folder)
     write_shards(folder, params.seed, config)

@@ -10,6 +10,7 @@ from components.paths import Paths
 from llarp.config import Params, Section, validate
 from llarp.errors import UserError
 from llarp.files import file_aside
+from llarp.tasks.capacity import refuse_too_many
 from llarp.tasks.release import release_files
 
 PRESETS = "presets"
@@ -56,6 +57,7 @@ def change(root: Path, preset: str | None = None, assignments: Sequence[str] = (
     params = validate(_plain(document), path)
     if params.release.source is not None:
         release_files([root / params.release.source])  # before DVC makes room for a new import
+    refuse_too_many(params.episodes)
     if not (root / params.episodes.extra).is_dir():
         raise UserError("is no folder", f"episodes.extra={params.episodes.extra}", "make it; it may be empty")
     changes = [Change(key, before.get(key), value) for key, value in _leaves(document) if before.get(key) != value]

@@ -32,6 +32,8 @@ SPACING_M = 0.24
 """Least distance between the centres of two objects."""
 EDGE_M = 0.08
 """Least distance of an object's centre from its receptacle's edge; half the way to the middle where that is less."""
+LEAST_SPACING_M = 0.10
+"""Least distance between two objects that must do where there is no room for more; below, they would overlap."""
 SPOT_TRIES = 10
 """Random spots tried on one receptacle."""
 
@@ -83,15 +85,14 @@ def _episode(split: str, number: int, seed: int, config: EpisodesConfig, world: 
     wording = rng.choice(language().pools[here.pool][family.id])
     reason = ""
     for attempt in range(1, MAX_ATTEMPTS + 1):
-        draft = _draft(_rng(seed, split, number, attempt), split, number, family, wording, config)
         try:
-            return prove(world, draft)
+            return prove(world, _draft(_rng(seed, split, number, attempt), split, number, family, wording, config))
         except Unsolvable as error:
             reason = str(error)
     raise UserError(
         f"{MAX_ATTEMPTS} draws were all unsolvable, the last because {reason}",
-        f"episode {number} of split {split}, wording {wording.id}",
-        "generate with more layouts or fewer objects",
+        f"episode {number} of split {split}, wording {wording.id} ({wording.place})",
+        "mend the wording, or generate with more layouts or fewer objects",
     )
 
 
@@ -128,8 +129,16 @@ def _draft(
 def _slots(rng: random.Random, here: Split, family: Family, wording: Wording, where: Phrases) -> dict[str, str]:
     """Identifiers for every slot of the family and of the wording; no two the same."""
     slots: dict[str, str] = {}
+    for letter, choices in slot_choices(here, family, wording, where).items():
+        slots[letter] = rng.choice([id for id in choices if id not in slots.values()])
+    return slots
+
+
+def slot_choices(here: Split, family: Family, wording: Wording, where: Phrases) -> dict[str, tuple[str, ...]]:
+    """What may fill each slot, in the order of filling; `where` is `Language.positions` of the layout."""
     letters = family.slots | wording.slots
     limits: dict[str, Collection[str]] = {**wording.allowed, **dict.fromkeys(wording.positioned, where)}
+    choices = {}
     for letter in sorted(letters, key=lambda letter: (letter not in limits, letter)):
         if letter in "abc":
             usual: Sequence[str] = ALL_RECEPTACLES if family.id == "go_to" else OPEN_RECEPTACLES
@@ -138,8 +147,8 @@ def _slots(rng: random.Random, here: Split, family: Family, wording: Wording, wh
         else:
             usual = _categories(here.held_out_categories, family.id)
         allowed = limits.get(letter, usual)
-        slots[letter] = rng.choice([id for id in usual if id in allowed and id not in slots.values()])
-    return slots
+        choices[letter] = tuple(id for id in usual if id in allowed)
+    return choices
 
 
 @lru_cache
@@ -208,21 +217,25 @@ def _place(
     surfaces: Mapping[str, Surface],
     taken: dict[str, list[tuple[float, float]]],
 ) -> tuple[str, float, float]:
-    """A receptacle and a spot on it with SPACING_M to every object there, or the roomiest spot tried."""
+    """A receptacle and a spot on it with SPACING_M to every object there, or the roomiest spot tried.
+
+    Raises:
+        Unsolvable: even that is closer than LEAST_SPACING_M to another.
+
+    """
     best, roomiest = None, -1.0
-    for receptacle in rng.sample(places, len(places)):
-        surface = surfaces[receptacle]
+    for receptacle in rng.sample(places, len(places)) if len(places) > 1 else places:
+        surface, others = surfaces[receptacle], taken[receptacle]
         half_u, half_v = (max(half - EDGE_M, half / 2) for half in surface.half)
         for _ in range(SPOT_TRIES):
             x, y = surface.to_world(rng.uniform(-half_u, half_u), rng.uniform(-half_v, half_v))
-            room = min((math.hypot(x - u, y - v) for u, v in taken[receptacle]), default=math.inf)
+            room = min([(x - u) ** 2 + (y - v) ** 2 for u, v in others], default=math.inf)
             if room > roomiest:
                 best, roomiest = (receptacle, x, y), room
-            if room >= SPACING_M:
-                break
-        else:
-            continue
-        break
-    assert best is not None
+            if room >= SPACING_M**2:
+                taken[receptacle].append((x, y))
+                return receptacle, x, y
+    if best is None or roomiest < LEAST_SPACING_M**2:
+        raise Unsolvable(f"there is no room for one more object on the {' or '.join(places)}")
     taken[best[0]].append(best[1:])
     return best
