@@ -187,6 +187,23 @@ class RuleWorld(World):
         handle = target or "fridge_handle"
         return handle in self.geometry.near[self.at] and (handle in self.opened) == verb.startswith("close")
 
+    def stands(self, skill: Skill) -> frozenset[str]:
+        """Navigation targets from which a skill that is valid now would do the same."""
+        if skill.verb == "nav":
+            return frozenset(self.layout.standing)
+        if skill.verb == "pick":
+            instances = self._instances[str(skill.target)]
+            first = instances[: instances.index(str(self.pickable(str(skill.target)))) + 1]
+            *others, wanted = [self.positions[name][:2] for name in first if not self.enclosed(name)]
+            return frozenset(
+                target
+                for target, pose in self.layout.standing.items()
+                if within(pose, *wanted, REACH_M, REACH_RAD)
+                and not any(within(pose, *other, REACH_M, REACH_RAD) for other in others)
+            )
+        near = self.geometry.near
+        return frozenset(target for target in self.layout.standing if (skill.target or "fridge_handle") in near[target])
+
     def apply(self, skill: Skill) -> bool:
         """Carries the skill out if it is valid; returns whether it was."""
         if not self.is_valid(skill):

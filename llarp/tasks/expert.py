@@ -14,6 +14,7 @@ from llarp.tasks.families import FAMILIES, doors
 from llarp.tasks.goals import Goal, Predicate, satisfied
 from llarp.tasks.robot import Robot, Unsolvable
 from llarp.tasks.skills import Skill
+from llarp.tasks.walks import Deed, orders, walk
 from llarp.tasks.ways import MAX_WAYS, Way, ways
 from llarp.tasks.world import World
 
@@ -39,12 +40,10 @@ def plan(world: World, episode: Episode) -> tuple[Skill, ...]:
     ranked = sorted((robot.estimate(way), number, way) for number, way in enumerate(_start_ways(world, episode)))
     best: tuple[Skill, ...] | None = None
     reason = "nothing in the apartment can meet the goal"
-    for estimate, _, way in ranked[:MAX_TRIES]:
-        if best is not None and estimate[0] >= len(best):
-            break
+    for _, _, way in ranked[:MAX_TRIES]:
         robot = Robot(world, episode)
         try:
-            skills = _execute(world, episode, robot.follow(way))
+            skills = _with_fewer_walks(world, episode, _execute(world, episode, robot.follow(way)))
         except Unsolvable as error:
             reason = str(error)
         else:
@@ -111,6 +110,33 @@ def _execute(world: World, episode: Episode, steps: Iterable[Skill]) -> tuple[Sk
         if satisfied(episode.goal, world):
             return tuple(done)
     raise Unsolvable(f"the goal does not hold after {len(done)} steps")
+
+
+def _with_fewer_walks(world: World, episode: Episode, skills: tuple[Skill, ...]) -> tuple[Skill, ...]:
+    """A plan that does the same from fewer standing points, in the order that needs fewest; the plan itself if none."""
+    number = max((number for number, skill in enumerate(skills, 1) if skill.verb != "nav"), default=0)
+    body, tail = skills[:number], skills[number:]
+    if sum(skill.verb == "nav" for skill in body) <= 1:
+        return skills
+    world.reset(episode)
+    at, deeds = None, []
+    for skill in body:
+        if skill.verb == "nav":
+            at = skill.target
+        else:
+            deeds.append(Deed(skill, at, world.stands(skill)))
+        world.apply(skill)
+    if not all(deed.stands for deed in deeds):
+        return skills
+    for other in sorted((tuple(walk(order)) for order in orders(deeds)), key=len):
+        if len(other) >= len(body):
+            break
+        world.reset(episode)
+        try:
+            return _execute(world, episode, (*other, *tail))
+        except Unsolvable:
+            continue  # what was put down where, or was picked first, made a difference
+    return skills
 
 
 def _milestones(episode: Episode, skills: Iterable[Skill]) -> Iterator[Goal | None]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from llarp.scenes.catalog import NAV_TARGETS, handle, receptacle
+from llarp.scenes.catalog import NAV_TARGETS, RECEPTACLES, handle, receptacle
 from llarp.tasks.episode import Episode
 from llarp.tasks.goals import Predicate
 from llarp.tasks.skills import Skill
@@ -13,6 +13,10 @@ SEARCH_ORDER: tuple[str, ...] = (
     "sink", "left_counter", "right_counter", "black_table", "brown_table", "tv_stand", "sofa",
 )  # fmt: skip
 """Where the demonstrating expert looks for things, in this order: always the same, so that it can be imitated."""
+ALSO_FREE: tuple[str, ...] = tuple(
+    entry.id for entry in RECEPTACLES if entry.handle is None and entry.id not in SEARCH_ORDER
+)
+"""Where nothing starts, and yet something can be put out of the way."""
 
 
 class Unsolvable(Exception):  # noqa: N818 (a finding, not an error)
@@ -46,9 +50,9 @@ class Robot:
         ]
 
     def estimate(self, way: Way) -> tuple[int, int]:
-        """(least number of skills that are still to come, things to be fetched from where the instruction names not).
+        """(skills still to come when nothing is done in passing, things fetched from where the instruction names not).
 
-        Fewer is better: the first bounds a plan's length from below, the second breaks ties.
+        Fewer is better: the second breaks ties.
         """
         unmet = self.unmet(way)
         moved = [atom.args[0] for atom, _ in unmet if atom.name in ("on_top", "in")]
@@ -187,8 +191,9 @@ class Robot:
         barred = {atom.args[1] for atom, wanted in way if atom.name == "on_top" and not wanted}
         barred.add(self.where.get(str(self.held), ""))
         free = [target for target in reversed(SEARCH_ORDER) if target not in barred]
-        near = (target for target in free if self.world.is_valid(Skill("place", target)))
-        target = next(near, None) if self.hasty else None
+        passing = [*free, *ALSO_FREE] if self.hasty else []
+        valid = (target for target in passing if self.world.is_valid(Skill("place", target)))
+        target = next((target for target in valid if target not in barred), None)
         yield from self.put(free[0]) if target is None else self.drop(target)
 
     def approach(self, atom: Predicate, wanted: bool) -> Iterator[Skill]:

@@ -31,3 +31,7 @@ class World(ABC):
     @abstractmethod
     def instances(self, category: str) -> tuple[str, ...]:
         """Names of the episode's objects of a category, in the episode's order."""
+
+    def stands(self, skill: Skill) -> frozenset[str]:
+        """Navigation targets from which a skill that is valid now would do the same; none where a world cannot tell."""
+        return frozenset()
