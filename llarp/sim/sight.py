@@ -95,6 +95,7 @@ def as_keys(sums_N2: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(sums_N2, "<u8").view(KEY_DTYPE)[:, 0]
 
 
+@lru_cache(maxsize=16_384)
 def yaw(quaternion: tuple[float, float, float, float]) -> float:
     """Radians by which an upright object is turned."""
     w, x, y, z = quaternion
