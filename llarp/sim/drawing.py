@@ -35,7 +35,7 @@ HAND_AXES = np.array([
 ]) @ turn(HAND_TURN)  # fmt: skip
 """[3, 3] columns are its axes in the camera's frame."""
 _HOUSES = 256
-"""Compiled houses kept, some 0.2 MB each."""
+"""Compiled houses kept, 0.8 MB each."""
 
 
 class Placement(NamedTuple):

@@ -56,9 +56,8 @@ def test_categories_can_be_told_apart_in_the_hand():
     for category, asset in ASSETS:
         covered = brush.cast(None, pose, held=(asset, 0)).covered
         assert covered.sum() > 100, asset
-        pictures[category, asset] = np.where(covered[..., None], brush.draw(None, pose, held=(asset, 0)), 0).astype(
-            float
-        )
+        image = brush.draw(None, pose, held=(asset, 0)).astype(int)
+        pictures[category, asset] = np.where(covered[..., None], image, 0)
     for (first, one), (second, other) in itertools.combinations(pictures.items(), 2):
         if first[0] != second[0]:
             covered = ((one > 0) | (other > 0)).any(-1)
