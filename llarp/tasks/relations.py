@@ -103,17 +103,25 @@ def _is_right_of(landmark: Surface, rect: Surface, slack: float) -> bool:
 
 
 def _is_beside(landmark: Surface, rect: Surface, slack: float, side: int) -> bool:
-    """Whether all of a piece is past one side of the landmark, neither far before nor far behind it."""
-    u, _ = landmark.to_local(*rect.center[:2])
-    past = min(side * landmark.to_local(*corner)[1] for corner in _corners(rect)) >= landmark.half[1] / slack - 1e-6
-    return past and abs(u) <= slack * (landmark.half[0] + 0.3) and gap(landmark, rect) <= slack * BESIDE_M
+    """Whether all of a piece is past one side of the landmark and level with it; with slack, whether its middle is."""
+    u, v = landmark.to_local(*rect.center[:2])
+    if gap(landmark, rect) > slack * BESIDE_M:
+        return False
+    if slack > 1:
+        return side * v > 0.5 * landmark.half[1]
+    past = min(side * landmark.to_local(*corner)[1] for corner in _corners(rect)) >= landmark.half[1] - 1e-6
+    return past and abs(u) <= landmark.half[0] + 0.3
 
 
 def _is_in_front_of(landmark: Surface, rect: Surface, slack: float) -> bool:
-    """Whether a piece's middle is before the landmark's front, and no part of it behind that."""
+    """Whether a piece's middle is straight before the landmark's front; with slack, anywhere on that side."""
+    if gap(landmark, rect) > slack * BESIDE_M:
+        return False
+    if slack > 1:
+        return _off_front(landmark, rect) <= math.radians(70)
     _, v = landmark.to_local(*rect.center[:2])
-    before = min(landmark.to_local(*corner)[0] for corner in _corners(rect)) >= landmark.half[0] / slack
-    return before and abs(v) <= slack * landmark.half[1] and gap(landmark, rect) <= slack * BESIDE_M
+    before = min(landmark.to_local(*corner)[0] for corner in _corners(rect)) >= landmark.half[0]
+    return before and abs(v) <= landmark.half[1]
 
 
 def _is_opposite(landmark: Surface, rect: Surface, slack: float) -> bool:
@@ -146,7 +154,9 @@ FACING: Mapping[str, Callable[[Surface, Surface, float], bool]] = {
     "in_front_of": _is_in_front_of,
     "opposite": _is_opposite,
 }
-"""Relations to a landmark that has a front: (landmark, piece, slack) to whether it holds; a slack of 2 is generous."""
+"""Relations to a landmark that has a front: (landmark, piece, slack) to whether it holds.
+
+A slack of 1 asks for what is plainly so, a slack of 2 for what somebody might say."""
 
 RELATIONS: tuple[str, ...] = ("nearest", "farthest", "next_to", *FACING, "between")
 """Every relation by its name."""
