@@ -67,6 +67,37 @@ def show(
             print(f"    {episode.goal}{start}  ({len(episode.demonstration)} steps)")
 
 
+@app.command()
+def pddl(
+    source: Annotated[Path, typer.Argument(metavar="EPISODES", help="Parquet file of episodes, or a folder of them.")],
+    out: Annotated[Path, typer.Option(help="Folder to write.")] = Path("pddl"),
+    count: Annotated[int | None, typer.Option(min=1, help="Only the first so many.")] = None,
+) -> None:
+    """Write episodes and the expert's plans in PDDL, for planners."""
+    from llarp.sim.planning.model import export
+    from llarp.tasks.store import Episodes
+
+    episodes = Episodes.open(source)[:count]
+    export(out, episodes)
+    print(f"Wrote {len(episodes)} episodes to {out}.")
+
+
+@app.command()
+def planner(
+    sources: Annotated[
+        list[Path], typer.Argument(metavar="EPISODES...", help="Parquet files of episodes, or folders of them.")
+    ],
+    count: Annotated[int, typer.Option(min=1, help="The first so many of each.")] = 10,
+) -> None:
+    """Compare the expert with an independent planner (unified-planning with pyperplan)."""
+    from llarp.progress import track
+    from llarp.sim.planning.planner import judge, table
+    from llarp.tasks.store import Episodes
+
+    episodes = [episode for source in sources for episode in Episodes.open(source)[:count]]
+    print(table([judge(episode) for episode in track(episodes, "planning")]))
+
+
 def _wordings(language: "Language") -> "Table":
     """Wordings per pool and family."""
     table = _table("wordings", "pool", "in all", "by family")

@@ -12,52 +12,36 @@ Every plan of the model is valid in `RuleWorld`. What the model does not know:
 """
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
+from pathlib import Path
 
 from llarp.errors import UserError
+from llarp.files import folder_aside
 from llarp.scenes.catalog import NAV_TARGETS, RECEPTACLES, handle, receptacle
+from llarp.sim.planning.domain import (
+    FRIDGE,
+    HAND,
+    MOVES,
+    NO_DOOR,
+    PREDICATES,
+    START,
+    TYPES,
+    before,
+    pick,
+    pose_name,
+    rank_of,
+    spot_name,
+)
+from llarp.sim.planning.strips import Action, Atom, Task, text
 from llarp.sim.rules import REACH_M, REACH_RAD, ROBOT_AT_M, ROBOT_AT_RAD, RuleWorld, within
-from llarp.sim.strips import Action, Atom, Task, text
 from llarp.tasks.episode import Episode
 from llarp.tasks.skills import Skill
 from llarp.tasks.ways import MAX_WAYS, Literal, ways
 
-START, HAND, NO_DOOR, FRIDGE = "start", "hand", "no_door", "fridge_handle"
-"""The first pose; where a held object is; what closes an open receptacle, and is always open; the fridge's door."""
-
-TYPES = {
-    "pose": "object",
-    "item": "object",
-    "location": "object",
-    "site": "location",  # where an item can be taken from
-    "spot": "site",  # where it lies at the start
-    "surface": "site",  # what it was put down on
-    "door": "object",
-}
-PREDICATES = {
-    "at": ("pose",),
-    "lies": ("item", "location"),
-    "hand_empty": (),
-    "opened": ("door",),
-    "closed": ("door",),
-    "done": (),
-    # what never changes
-    "target": ("pose",),  # navigation leads there
-    "reaches": ("pose", "location"),
-    "reaches_not": ("pose", "location"),
-    "item_near": ("pose", "location"),
-    "item_far": ("pose", "location"),
-    "over": ("pose", "surface"),  # what is held here counts as on top of it
-    "not_over": ("pose", "surface"),
-    "surface_near": ("pose", "surface"),
-    "surface_far": ("pose", "surface"),
-    "door_near": ("pose", "door"),
-    "door_far": ("pose", "door"),
-    "on": ("site", "surface"),
-    "not_on": ("site", "surface"),
-    "behind": ("site", "door"),
-}
+_REACH = (("reaches_not", "reaches"), (REACH_M, REACH_RAD))
+_NEAR = (("item_far", "item_near"), (ROBOT_AT_M, ROBOT_AT_RAD))
+"""Words for out of reach and in reach, and the limits of reach (metres, radians)."""
 
 
 class Model:
@@ -90,12 +74,9 @@ class Model:
 
     @cached_property
     def task(self) -> Task:
-        """The episode's domain (which holds the goal's ways) and problem.
-
-        `rank_K` says that an item is the K-th of its category, `before_K` which item is the K-th of another's.
-        """
-        ranks = range(1, 1 + max(map(_rank, self.lies_on), default=0))
-        actions = (*_MOVES, *map(_pick, ranks), *self._meets)
+        """The episode's domain (which holds the goal's ways) and problem."""
+        ranks = range(1, 1 + max(map(rank_of, self.lies_on), default=0))
+        actions = (*MOVES, *map(pick, ranks), *self._meets)
         used = {atom[0] for action in actions for atom in action.conditions}
         return Task(
             name="language_rearrangement",
@@ -105,10 +86,10 @@ class Model:
             | {f"before_{rank}": ("item", "item") for rank in ranks},
             actions=actions,
             objects={START: "pose"}
-            | {_pose(target): "pose" for target in NAV_TARGETS}
+            | {pose_name(target): "pose" for target in NAV_TARGETS}
             | dict.fromkeys(self.lies_on, "item")
             | {HAND: "location"}
-            | {_spot(item): "spot" for item in self.lies_on}
+            | {spot_name(item): "spot" for item in self.lies_on}
             | dict.fromkeys(self.surfaces, "surface")
             | dict.fromkeys((NO_DOOR, *self.doors), "door"),
             init=[atom for atom in (*self._start(), *self._places(), *self._poses()) if atom[0] in used],
@@ -119,7 +100,7 @@ class Model:
     def write(self, skills: Iterable[Skill]) -> str:
         """A plan in PDDL, one action per line; ValueError when it fails, or moves what the model leaves out."""
         self.world.reset(self.episode)
-        at, lies = START, {item: _spot(item) for item in self.lies_on}
+        at, lies = START, {item: spot_name(item) for item in self.lies_on}
         lines: list[Atom] = []
         for skill in skills:
             verb, target, held = skill.verb.split("_")[0], str(skill.target), self.world.held
@@ -129,11 +110,11 @@ class Model:
             if verb in ("pick", "place") and not item:
                 raise ValueError(f"{skill} moves what the model leaves out")
             if verb == "nav":
-                lines.append(("nav", at, _pose(target)))
-                at = _pose(target)
+                lines.append(("nav", at, pose_name(target)))
+                at = pose_name(target)
             elif verb == "pick":
-                others = (arg for other in _before(item) for arg in (other, lies[other]))
-                lines.append((f"pick_{_rank(item)}", at, item, lies[item], self._door(lies[item]), *others))
+                others = (arg for other in before(item) for arg in (other, lies[other]))
+                lines.append((f"pick_{rank_of(item)}", at, item, lies[item], self._door(lies[item]), *others))
                 lies[item] = HAND
             elif verb == "place":
                 lines.append(("place", at, item, target, self._door(target)))
@@ -165,12 +146,12 @@ class Model:
         self.world.reset(self.episode)
         yield from (("at", START), ("opened", NO_DOOR), *self._state())
         for item in self.lies_on:
-            yield from (("lies", item, _spot(item)), (f"rank_{_rank(item)}", item))
-            yield from ((f"before_{_rank(other)}", other, item) for other in _before(item))
+            yield from (("lies", item, spot_name(item)), (f"rank_{rank_of(item)}", item))
+            yield from ((f"before_{rank_of(other)}", other, item) for other in before(item))
 
     def _places(self) -> Iterator[Atom]:
         """Which places are on which surface, and what closes them."""
-        for place in (*map(_spot, self.lies_on), *self.surfaces):
+        for place in (*map(spot_name, self.lies_on), *self.surfaces):
             yield ("behind", place, self._door(place))
             surface = self._surface(place)
             yield from (("on" if other == surface else "not_on", place, other) for other in self.surfaces)
@@ -180,9 +161,9 @@ class Model:
         room = self.world.geometry
         at_start = {entry.name: entry.position[:2] for entry in self.episode.objects}
         points = {surface: room.spots[surface] for surface in self.surfaces}
-        points |= {_spot(item): (at_start[name],) for name, item in self.items.items()}
+        points |= {spot_name(item): (at_start[name],) for name, item in self.items.items()}
         for target in (None, *NAV_TARGETS):
-            pose, name = (room.layout.standing[target], _pose(target)) if target else (room.start, START)
+            pose, name = (room.layout.standing[target], pose_name(target)) if target else (room.start, START)
             if target:
                 yield ("target", name)
             yield from (("reaches", name, HAND), ("item_near", name, HAND))
@@ -249,7 +230,7 @@ class Model:
         return [(("at", "?p"), (f"{kind}_{'near' if wanted else 'far'}", "?p", subject))]
 
     def _surface(self, place: str) -> str:
-        return place if place in self.surfaces else self.lies_on[place.removeprefix(_spot(""))]
+        return place if place in self.surfaces else self.lies_on[place.removeprefix(spot_name(""))]
 
     def _door(self, place: str) -> str:
         return receptacle(self._surface(place)).handle or NO_DOOR
@@ -261,7 +242,7 @@ def read(plan: str) -> tuple[Skill, ...]:
     for line in plan.splitlines():
         name, *args = line.strip(" ()").split() or [""]
         if name == "nav":
-            skills.append(Skill("nav", args[1].removeprefix(_pose(""))))
+            skills.append(Skill("nav", args[1].removeprefix(pose_name(""))))
         elif name.startswith("pick"):
             skills.append(Skill("pick", args[1].rpartition("_")[0]))
         elif name == "place":
@@ -271,63 +252,19 @@ def read(plan: str) -> tuple[Skill, ...]:
     return tuple(skills)
 
 
-_REACH = (("reaches_not", "reaches"), (REACH_M, REACH_RAD))
-_NEAR = (("item_far", "item_near"), (ROBOT_AT_M, ROBOT_AT_RAD))
-"""Words for out of reach and in reach, and the limits of reach (metres, radians)."""
+def export(folder: Path, episodes: Sequence[Episode]) -> None:
+    """Writes `EPISODE/domain.pddl`, `problem.pddl` and `expert.plan` for each episode, all or nothing.
 
-_MOVES = (
-    Action(
-        "nav", {"?p": "pose", "?q": "pose"}, [("at", "?p"), ("target", "?q")], [("at", "?q")], [("at", "?p")]
-    ),
-    Action(
-        "place",
-        {"?p": "pose", "?i": "item", "?s": "surface", "?d": "door"},
-        [("at", "?p"), ("lies", "?i", HAND), ("surface_near", "?p", "?s"), ("behind", "?s", "?d"), ("opened", "?d")],
-        [("lies", "?i", "?s"), ("hand_empty",)],
-        [("lies", "?i", HAND)],
-    ),
-    *(
-        Action(
-            name, {"?p": "pose", "?d": "door"}, [("at", "?p"), ("door_near", "?p", "?d"), (before, "?d")],
-            [(after, "?d")], [(before, "?d")],
-        )
-        for name, before, after in (("open", "closed", "opened"), ("close", "opened", "closed"))
-    ),
-)  # fmt: skip
+    Raises:
+        UserError: the folder is there already or cannot be written to, or a goal asks for what is not there.
 
-
-def _pick(rank: int) -> Action:
-    """Takes the item of a rank from where all before it are out of reach."""
-    others = {"?" + kind[0] + str(other): kind for other in range(1, rank) for kind in ("item", "site")}
-    away = [
-        atom
-        for k in range(1, rank)
-        for atom in ((f"before_{k}", f"?i{k}", "?i"), ("lies", f"?i{k}", f"?s{k}"), ("reaches_not", "?p", f"?s{k}"))
-    ]
-    return Action(
-        f"pick_{rank}",
-        {"?p": "pose", "?i": "item", "?l": "site", "?d": "door"} | others,
-        [
-            ("at", "?p"), ("hand_empty",), (f"rank_{rank}", "?i"), ("lies", "?i", "?l"), ("reaches", "?p", "?l"),
-            ("behind", "?l", "?d"), ("opened", "?d"), *away,
-        ],
-        [("lies", "?i", HAND)],
-        [("lies", "?i", "?l"), ("hand_empty",)],
-    )  # fmt: skip
-
-
-def _pose(target: str) -> str:
-    return f"before_{target}"
-
-
-def _spot(item: str) -> str:
-    return f"spot_{item}"
-
-
-def _rank(item: str) -> int:
-    return int(item.rpartition("_")[2])
-
-
-def _before(item: str) -> list[str]:
-    """Items of the same category that pick takes rather than this one when both are in reach."""
-    return [f"{item.rpartition('_')[0]}_{rank}" for rank in range(1, _rank(item))]
+    """
+    if folder.exists():
+        raise UserError("is there already", folder, "choose another folder with --out")
+    with folder_aside(folder) as aside:
+        for episode in episodes:
+            here, model = aside / episode.episode_id, Model(episode)
+            here.mkdir()
+            (here / "domain.pddl").write_text(model.task.domain)
+            (here / "problem.pddl").write_text(model.task.problem)
+            (here / "expert.plan").write_text(model.write(episode.plan))

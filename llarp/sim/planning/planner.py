@@ -1,6 +1,6 @@
 """What an independent planner says of the expert's plans: pyperplan, through `unified-planning` (extra `dev`).
 
-Its breadth-first search finds a shortest plan of the model in `llarp.sim.pddl`.
+Its breadth-first search finds a shortest plan of the model in `llarp.sim.planning.model`.
 """
 
 from collections.abc import Iterable, Sequence
@@ -9,9 +9,9 @@ from functools import cache
 from typing import Any
 
 from llarp.errors import UserError
-from llarp.sim.pddl import Model, read
+from llarp.sim.planning.model import Model, read
+from llarp.sim.planning.strips import text
 from llarp.sim.rules import RuleWorld
-from llarp.sim.strips import text
 from llarp.tasks.episode import Episode
 from llarp.tasks.expert import plan
 from llarp.tasks.goals import satisfied

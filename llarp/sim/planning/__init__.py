@@ -1,0 +1,1 @@
+"""Episodes as PDDL, and an independent planner that solves them."""
