@@ -82,13 +82,10 @@ class _Reader:
 
     def language(self) -> Language:
         for name in self.tables.keys() - set(_TABLES):
-            lines = [(entry.path, entry.line - 1) for entry in self.tables[name].values()] or [(self.path, 1)]
-            self.problems.append(
-                Problem(*min(lines, key=lambda at: at[1]), name, "unknown table", f"have {', '.join(_TABLES)}")
-            )
+            self.missing(name, name, "unknown table", f"have {', '.join(_TABLES)}")
         for name in _TABLES:
             if name not in self.tables:
-                self.problems.append(Problem(self.path, 1, name, "table is missing", f"add [{name}]"))
+                self.missing("", name, "table is missing", f"add [{name}]")
         looks = self.phrases("looks", _CATEGORIES)
         facts = {kind: self.phrases(f"facts.{kind}", _CATEGORIES) for kind in FACT_KINDS}
         where = self.phrases("where", [entry.id for entry in RECEPTACLES])
@@ -128,9 +125,7 @@ class _Reader:
         parts = dict(self.lists("irrelevant_text", _PARTS))
         for name in _PARTS:
             if name not in parts and "irrelevant_text" in self.tables:
-                self.problems.append(
-                    Problem(self.path, 1, f"irrelevant_text.{name}", "is missing", "add a list of this name")
-                )
+                self.missing("irrelevant_text", f"irrelevant_text.{name}", "is missing", "add a list of this name")
         clauses: list[tuple[Wording, dict[str, tuple[str, bool]], str]] = []
         for part in _PARTS[:3]:
             needed = frozenset("zc") if part != "remarks" else None
@@ -297,22 +292,10 @@ class _Reader:
 
     def check_pools(self, pools: Mapping[str, Mapping[str, tuple[Wording, ...]]]) -> None:
         """Every split finds wordings; none occurs twice in a pool; none of `rephrasing` repeats training."""
-        for split in SPLITS.values():
-            for family in split.families:
-                if (
-                    family not in pools[split.pool]
-                    and split.pool in self.tables
-                    and family not in self.tables[split.pool]
-                ):
-                    self.problems.append(
-                        Problem(
-                            self.path,
-                            1,
-                            f"{split.pool}.{family}",
-                            "has no wordings",
-                            f"the split {split.title} needs some",
-                        )
-                    )
+        needed = {(split.pool, family): split.title for split in reversed(SPLITS.values()) for family in split.families}
+        for (pool, family), title in needed.items():
+            if pool in (*_PLAIN, "knowledge") and pool in self.tables and family not in self.tables[pool]:
+                self.missing(pool, f"{pool}.{family}", "has no wordings", f"the split {title} needs some")
         seen: dict[str, dict[str, Wording]] = {}
         for pool in (*_PLAIN, "context"):
             for wording in wordings(pools[pool]):
@@ -371,6 +354,12 @@ class _Reader:
         self.problems.append(
             Problem(entry.path, entry.line, f"{table}.{key}", "unknown name", f"have {', '.join(keys)}")
         )
+
+    def missing(self, table: str, key: str, what: str, do: str) -> None:
+        """A problem that no line has: told where the table's first entry is, or on the first line."""
+        lines = [(entry.path, entry.line) for entry in self.tables.get(table, {}).values()]
+        path, line = min(lines, key=lambda at: at[1], default=(self.path, 1))
+        self.problems.append(Problem(path, line, key, what, do))
 
     def say(self, text: _Text, found: Iterable[tuple[str, str]]) -> None:
         for what, do in found:
