@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from llarp.errors import UserError
 from llarp.scenes.catalog import HANDLES, RECEPTACLES
 from llarp.sim import sight
 from llarp.sim.episode_table import CATEGORY, HAND, NOWHERE, OBJECT, EpisodeTable
@@ -23,10 +24,16 @@ NOBODY = -1
 _ONE = np.uint32(1)
 _FAR_M = 1e6
 """Where objects are taken to be that lie on another receptacle: too far to take any room."""
+_VERBS = {
+    "nav": NAV, "pick": PICK, "place": PLACE, "open_fridge": OPEN, "open_cab": OPEN, "close_fridge": CLOSE,
+    "close_cab": CLOSE,
+}  # fmt: skip
 
 
 def _verb(skill: Skill) -> int:
-    return {"nav": NAV, "pick": PICK, "place": PLACE}.get(skill.verb, OPEN if skill.verb.startswith("open") else CLOSE)
+    if skill.verb not in _VERBS:
+        raise UserError(f"no arrays for the skill {skill}", "batched environment", "use the single one")
+    return _VERBS[skill.verb]
 
 
 def _target(skill: Skill) -> int:

@@ -27,6 +27,11 @@ HELD = BEHIND + len(HANDLE)
 NEAR = HELD + 1
 REACHED = NEAR + 1
 
+if max(ALWAYS, REACHED) >= 32:
+    raise UserError(
+        f"{len(RECEPTACLE)} receptacles do not fit into a mask", "batched environment", "use the single one"
+    )
+
 LITERAL = np.dtype(
     [
         ("column", "u2"),

@@ -234,3 +234,10 @@ def test_what_makes_no_sense_is_the_users_error(changes, message):
         return
     with pytest.raises(UserError, match=message):
         rules.reset([0], [0])
+
+
+def test_a_skill_of_another_kind_is_refused():
+    from llarp.sim.batched_rules import _verb
+
+    with pytest.raises(UserError, match="use the single one"):
+        _verb(Skill("wave"))
