@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from llarp.scenes.catalog import CATEGORIES, RECEPTACLES
@@ -11,8 +11,9 @@ from llarp.tasks import template_checks as checks
 from llarp.tasks.families import FAMILIES, TRAINING
 from llarp.tasks.relations import RELATIONS
 from llarp.tasks.splits import SPLITS
-from llarp.tasks.template_file import Located, Problem, Tables, merged
+from llarp.tasks.template_file import Problem, merged
 from llarp.tasks.template_file import read as read_tables
+from llarp.tasks.template_texts import Text, Texts
 from llarp.tasks.templates import POOLS, SLOT, Language, Wording, indefinite, skeleton, wordings
 
 FACT_KINDS: tuple[str, ...] = ("attribute", "use", "origin")
@@ -29,18 +30,6 @@ _FORMS = {
 }  # fmt: skip
 """How a slot may be written before its letter, and the letters that may follow."""
 _CATEGORIES = {entry.id: entry.words for entry in CATEGORIES}
-_POSITIONED: tuple[str, ...] = (*FREESTANDING, *(r.id for r in RECEPTACLES if r.id not in FREESTANDING and r.is_open))
-
-
-def _by_family(found: Iterable[Wording]) -> dict[str, tuple[Wording, ...]]:
-    grouped: dict[str, list[Wording]] = {}
-    for wording in found:
-        grouped.setdefault(wording.family, []).append(wording)
-    return {family: tuple(group) for family, group in grouped.items()}
-
-
-def _braced(letters: Iterable[str]) -> str:
-    return ", ".join(f"{{{letter}}}" for letter in sorted(letters))
 
 
 def read(*paths: Path) -> tuple[Language | None, list[Problem]]:
@@ -60,27 +49,11 @@ def read(*paths: Path) -> tuple[Language | None, list[Problem]]:
     return found_language, sorted(set(reader.problems), key=lambda problem: (str(problem.path), problem.line))
 
 
-@dataclass(frozen=True)
-class _Text:
-    """One text of the file."""
-
-    id: str
-    text: str
-    path: Path
-    line: int
-
-    @property
-    def place(self) -> str:
-        return f"{self.path.name}:{self.line}"
-
-
-class _Reader:
-    def __init__(self, path: Path, tables: Tables) -> None:
-        self.path, self.tables = path, tables
-        self.problems: list[Problem] = []
-        self.text_of: dict[str, _Text] = {}
+class _Reader(Texts):
+    """Puts a Language together."""
 
     def language(self) -> Language:
+        """The language, without what has a problem."""
         for name in self.tables.keys() - set(_TABLES):
             self.missing(name, name, "unknown table", f"have {', '.join(_TABLES)}")
         for name in _TABLES:
@@ -187,7 +160,7 @@ class _Reader:
                             said = said.replace("{an fact x}", indefinite(phrase.text))
                             yield Wording(id, family, said, {"x": (category,)}, place=phrase.place)
 
-    def wording(self, text: _Text, family: str, needed: frozenset[str] | None) -> Wording | None:
+    def wording(self, text: Text, family: str, needed: frozenset[str] | None) -> Wording | None:
         """A wording whose slots are right: just those needed, any if None."""
         before = len(self.problems)
         allowed: dict[str, tuple[str, ...]] = {}
@@ -214,7 +187,7 @@ class _Reader:
 
     # -- phrases
 
-    def phrases(self, table: str, keys: Collection[str]) -> dict[str, tuple[_Text, ...]]:
+    def phrases(self, table: str, keys: Collection[str]) -> dict[str, tuple[Text, ...]]:
         """Phrases listed by what they are for."""
         found = dict(self.lists(table, keys))
         for text in (text for texts in found.values() for text in texts):
@@ -227,13 +200,13 @@ class _Reader:
         for word in self.tables.get("kinds", {}):
             ids = self.texts("kinds", word)
             for id in ids:
-                if id.text not in _POSITIONED:
+                if id.text not in FREESTANDING:
                     self.wrong(
                         id,
                         f"no receptacle with a place of its own is called {id.text!r}",
-                        f"have {', '.join(_POSITIONED)}",
+                        f"have {', '.join(FREESTANDING)}",
                     )
-            kinds[word] = tuple(id.text for id in ids if id.text in _POSITIONED)
+            kinds[word] = tuple(id.text for id in ids if id.text in FREESTANDING)
         return kinds
 
     def relations(self) -> dict[str, tuple[str, ...]]:
@@ -271,9 +244,9 @@ class _Reader:
 
     # -- checks of texts against each other
 
-    def check_phrases(self, named: list[dict[str, tuple[_Text, ...]]], where: dict[str, tuple[_Text, ...]]) -> None:
+    def check_phrases(self, named: list[dict[str, tuple[Text, ...]]], where: dict[str, tuple[Text, ...]]) -> None:
         """A phrase must mean one thing only, and may not name it."""
-        seen: dict[str, _Text] = {}
+        seen: dict[str, Text] = {}
         for part in (*named, where):
             for key, texts in part.items():
                 for text in texts:
@@ -283,7 +256,7 @@ class _Reader:
                     if other is not text:
                         self.wrong(text, f"says the same as {other.id} (line {other.line})", "reword one of them")
 
-    def check_silent(self, text: _Text, category: str) -> None:
+    def check_silent(self, text: Text, category: str) -> None:
         """A text that describes an object may not say its name."""
         words = re.findall(r"[a-z]+", text.text.lower())
         for name in {_CATEGORIES[category], category}:
@@ -292,7 +265,10 @@ class _Reader:
 
     def check_pools(self, pools: Mapping[str, Mapping[str, tuple[Wording, ...]]]) -> None:
         """Every split finds wordings; none occurs twice in a pool; none of `rephrasing` repeats training."""
-        needed = {(split.pool, family): split.title for split in reversed(SPLITS.values()) for family in split.families}
+        needed: dict[tuple[str, str], str] = {}
+        for split in SPLITS.values():
+            for family in split.families:
+                needed.setdefault((split.pool, family), split.title)
         for (pool, family), title in needed.items():
             if pool in (*_PLAIN, "knowledge") and pool in self.tables and family not in self.tables[pool]:
                 self.missing(pool, f"{pool}.{family}", "has no wordings", f"the split {title} needs some")
@@ -321,49 +297,13 @@ class _Reader:
                 if common := sorted(checks.content_words(text.text) & known):
                     self.wrong(text, f"training says {common[0]!r} too", "say it in words that training does not have")
 
-    # -- reading
 
-    def lists(self, table: str, keys: Collection[str]) -> Iterator[tuple[str, tuple[_Text, ...]]]:
-        """Key and texts of every entry of a table whose key is known."""
-        for key, entry in self.tables.get(table, {}).items():
-            if key in keys:
-                yield key, self.texts(table, key)
-            else:
-                self.unknown(table, key, entry, keys)
+def _by_family(found: Iterable[Wording]) -> dict[str, tuple[Wording, ...]]:
+    grouped: dict[str, list[Wording]] = {}
+    for wording in found:
+        grouped.setdefault(wording.family, []).append(wording)
+    return {family: tuple(group) for family, group in grouped.items()}
 
-    def texts(self, table: str, key: str) -> tuple[_Text, ...]:
-        """The texts of a list."""
-        entry = self.tables[table][key]
-        id = f"{table}.{key}"
-        if not isinstance(entry.value, list) or not entry.value:
-            self.problems.append(
-                Problem(entry.path, entry.line, id, "not a list of texts, or an empty one", 'write ["...", "..."]')
-            )
-            return ()
-        texts = []
-        for number, (value, (path, line)) in enumerate(zip(entry.value, entry.items, strict=True)):
-            text = _Text(f"{id}.{number}", value, path, line)
-            if isinstance(value, str) and value.strip():
-                texts.append(text)
-            else:
-                self.wrong(text, "not a text, or an empty one", "write a sentence in quotes or take it out")
-        self.text_of |= {text.id: text for text in texts}
-        return tuple(texts)
 
-    def unknown(self, table: str, key: str, entry: Located, keys: Iterable[str]) -> None:
-        self.problems.append(
-            Problem(entry.path, entry.line, f"{table}.{key}", "unknown name", f"have {', '.join(keys)}")
-        )
-
-    def missing(self, table: str, key: str, what: str, do: str) -> None:
-        """A problem that no line has: told where the table's first entry is, or on the first line."""
-        lines = [(entry.path, entry.line) for entry in self.tables.get(table, {}).values()]
-        path, line = min(lines, key=lambda at: at[1], default=(self.path, 1))
-        self.problems.append(Problem(path, line, key, what, do))
-
-    def say(self, text: _Text, found: Iterable[tuple[str, str]]) -> None:
-        for what, do in found:
-            self.wrong(text, what, do)
-
-    def wrong(self, text: _Text, what: str, do: str) -> None:
-        self.problems.append(Problem(text.path, text.line, text.id, what, do))
+def _braced(letters: Iterable[str]) -> str:
+    return ", ".join(f"{{{letter}}}" for letter in sorted(letters))
