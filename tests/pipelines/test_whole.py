@@ -90,6 +90,7 @@ def test_the_version_tells_where_it_comes_from(finished):
     assert tags["git.commit"] == project.run("git", "rev-parse", "HEAD").stdout.strip()
     assert tags["backbone.name"] == "all-MiniLM-L6-v2" and len(tags["backbone.sha256"]) == 64
     assert tags["dvc.data/policy"].endswith(".dir")
+    assert tags["data.version"] == tags["dvc.data/episodes"]  # no version was made of these data
     assert 0 <= float(tags["eval/total/success"]) <= 1
     assert len(tags["run.train"]) == 32
 
