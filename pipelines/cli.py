@@ -11,7 +11,7 @@ import typer
 from components import environment
 from components.paths import Paths
 from llarp.errors import UserError
-from pipelines import cli_data, cli_episodes
+from pipelines import cli_data, cli_episodes, cli_simulator
 
 app = typer.Typer(
     help="Trains, evaluates and registers language-conditioned robot policies.",
@@ -23,6 +23,7 @@ app = typer.Typer(
 
 app.add_typer(cli_data.app, name="data")
 app.add_typer(cli_episodes.app, name="episodes")
+app.add_typer(cli_simulator.app, name="simulator")
 
 BAD_INPUT = 2
 STOPPED = 130

@@ -35,7 +35,8 @@ from llarp.sim.looks import look
 CONFIG = "llarp.scene_dataset_config.json"
 ABOVE_M = 0.1
 """Half the height of the boxes in which receptacles hold objects."""
-_FRAME = {"up": [0, 1, 0], "front": [0, 0, -1], "shader_type": "phong", "units_to_meters": 1.0}
+_FRAME = {"up": [0, 1, 0], "front": [0, 0, -1], "units_to_meters": 1.0}
+_SHADING = {"shader_type": "phong", "force_flat_shading": False}
 
 
 def export(layouts: Sequence[str], out: Path, looks: Iterable[tuple[str, int]] | None = None) -> Path:
@@ -97,13 +98,16 @@ def _export_layout(folder: Path, room: Layout) -> None:
     write_glb(folder / "stages" / f"{name}.glb", content)
     _write(
         folder / "stages" / f"{name}.stage_config.json",
-        {"render_asset": f"{name}.glb", **_FRAME, "origin": [0, 0, 0], "user_defined": _receptacles(room)},
+        {"render_asset": f"{name}.glb", **_FRAME, **_SHADING, "origin": [0, 0, 0], "user_defined": _receptacles(room)},
     )
     instances = []
     for object in dict.fromkeys(joint.object for joint in JOINTS.values()):
         own = f"{name}_{object}"
         write_urdf(folder / "urdf", own, object, body)
-        _write(folder / "urdf" / f"{own}.ao_config.json", {"urdf_filepath": f"{own}.urdf", "shader_type": "phong"})
+        _write(
+            folder / "urdf" / f"{own}.ao_config.json",
+            {"urdf_filepath": f"{own}.urdf", "base_type": "FIXED", "shader_type": "phong"},
+        )
         instances.append(
             {
                 "template_name": own,
@@ -146,7 +150,7 @@ def _export_look(folder: Path, asset: str, variant: int) -> None:
     colours = np.array(seen.colours)[form.paints]
     write_glb(folder / f"{name}.glb", parts(form.body, range(len(form.paints)), colours, "paint", seen.scale))
     physics = {"COM": [0, 0, 0], "mass": 0.5, "use_bounding_box_for_collision": True}
-    _write(folder / f"{name}.object_config.json", {"render_asset": f"{name}.glb", **_FRAME, **physics})
+    _write(folder / f"{name}.object_config.json", {"render_asset": f"{name}.glb", **_FRAME, **_SHADING, **physics})
 
 
 def _write(path: Path, content: dict[str, object]) -> None:

@@ -96,7 +96,8 @@ class AgentConfiguration(Strict):
 
 
 class AgentState(Strict):
-    fields: ClassVar = {"position": (np.ndarray, np.zeros(3)), "rotation": ((np.ndarray, list), np.array([0.0, 0, 0, 1])),
+    fields: ClassVar = {"position": (np.ndarray, np.zeros(3)),
+              "rotation": ((np.ndarray, list), np.array([0.0, 0, 0, 1])),
               "sensor_states": (dict, {})}  # fmt: skip
 
 
