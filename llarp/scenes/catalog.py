@@ -1,11 +1,14 @@
 """Every name of Language Rearrangement: receptacles, handles, object categories and their assets.
 
 Identifiers are in snake_case and go into files, goals and skills; `words` is how an instruction says it. The names
-and the assignment of assets to categories are facts of the public release (arXiv 2310.17722, appendix).
+and the assignment of assets to categories are facts of the public release (arXiv 2310.17722, appendix). What a lab
+adds (`llarp.scenes.extension`) comes last of its kind.
 """
 
 from dataclasses import dataclass
 from functools import cache
+
+from llarp.scenes.extension import extension, without_clash
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,7 @@ RECEPTACLES: tuple[Receptacle, ...] = (
         "right_drawer", "right drawer", "receptacle_aabb_drawer_right_top_frl_apartment_kitchen_counter",
         False, "right_drawer_handle",
     ),
+    *(Receptacle(own.id, own.words, own.id, own.objects_start_here) for own in extension().receptacle),
 )  # fmt: skip
 
 HANDLES: tuple[Handle, ...] = (
@@ -122,7 +126,15 @@ CATEGORIES: tuple[Category, ...] = (
         words="toy", release="toy airplane", held_out=True,
     ),
     _category("wrench", "042_adjustable_wrench", held_out=True),
+    *(
+        Category(own.id, own.words, own.id, own.held_out, tuple(asset.id for asset in own.asset))
+        for own in extension().category
+    ),
 )  # fmt: skip
+
+without_clash("name", tuple(entry.id for entry in (*RECEPTACLES, *HANDLES, *CATEGORIES)))
+without_clash("word", tuple(entry.words for entry in (*RECEPTACLES, *CATEGORIES)))
+without_clash("asset", tuple(asset for entry in CATEGORIES for asset in entry.assets))
 
 OPEN_RECEPTACLES: tuple[str, ...] = tuple(receptacle.id for receptacle in RECEPTACLES if receptacle.is_open)
 NAV_TARGETS: tuple[str, ...] = (*(r.id for r in RECEPTACLES), *(h.id for h in HANDLES))
