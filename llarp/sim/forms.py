@@ -8,6 +8,8 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from llarp.scenes.extension import extension
+
 
 @dataclass(frozen=True)
 class Solid:
@@ -236,4 +238,8 @@ FORMS: dict[str, tuple[Solid, ...]] = {
         Solid(_Y, (0.033, 0.0165), (-0.164, 0, 0.0175), 1),
     ),
 }
-"""Shape of every category; two categories have two (tall and flat)."""
+"""Shape of every category; two categories have two (tall and flat). What a lab adds comes last."""
+FORMS |= {
+    own.id: tuple(Solid(part.shape, part.size, part.at, part.paint, part.turn_deg) for part in own.solid)
+    for own in extension().form
+}

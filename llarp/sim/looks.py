@@ -8,7 +8,10 @@ import hashlib
 from dataclasses import dataclass
 from functools import cache
 
+from llarp.errors import UserError
 from llarp.scenes.catalog import category, category_of_asset
+from llarp.scenes.extension import CATALOG, extension, file
+from llarp.sim.forms import FORMS
 
 SIZE_JITTER = 0.15
 """A variant is up to this share larger or smaller than its form."""
@@ -112,6 +115,20 @@ _CUPS = (
     "e6553d", "e58a2e", "ecc531", "8fc13e", "34a56f", "2fb2c4", "3f7fd6", "5a57c9", "9a55c0", "d9549b",
     "f1efe9", "55606b", "c7a27c", "8fb7cf",
 )  # fmt: skip
+
+
+def _add_own() -> None:
+    """Takes in the looks of a lab's own assets; UserError when a form is unknown or lacks a colour."""
+    for asset in (asset for own in extension().category for asset in own.asset):
+        if asset.form not in FORMS:
+            raise UserError(f"asset {asset.id}: no form is called {asset.form!r}", file(CATALOG), "add a [[form]]")
+        paints = 1 + max(solid.paint for solid in FORMS[asset.form])
+        if len(asset.colours) < paints:
+            raise UserError(f"asset {asset.id}: its form has {paints} paints", file(CATALOG), "name as many colours")
+        _FORM_OF_ASSET[asset.id], _PAINTS[asset.id] = asset.form, asset.colours
+
+
+_add_own()
 
 
 def _paints(asset: str, kind: str) -> tuple[str, ...]:

@@ -75,7 +75,8 @@ def layout_names(split: str, config: EpisodesConfig) -> tuple[str, ...]:
 def _layout_names(seen: bool, count: int) -> tuple[str, ...]:
     family, kind = ("_sc0_", "train") if seen else ("_sc3_", "new")
     generated = (f"gen_{kind}_{number:04d}" for number in range(count))
-    return (*(name for name in released() if family in name), *generated)
+    recorded = (name for name in released() if family in name or name.startswith(f"own_{kind}_"))
+    return (*recorded, *generated)
 
 
 def _episode(split: str, number: int, seed: int, config: EpisodesConfig, world: World) -> Episode:

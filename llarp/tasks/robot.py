@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from llarp.scenes.catalog import NAV_TARGETS, RECEPTACLES, handle, receptacle
+from llarp.scenes.extension import extension
 from llarp.tasks.episode import Episode
 from llarp.tasks.goals import Predicate
 from llarp.tasks.skills import Skill
@@ -11,6 +12,7 @@ from llarp.tasks.world import World
 
 SEARCH_ORDER: tuple[str, ...] = (
     "sink", "left_counter", "right_counter", "black_table", "brown_table", "tv_stand", "sofa",
+    *(own.id for own in extension().receptacle if own.objects_start_here),
 )  # fmt: skip
 """Where the demonstrating expert looks for things, in this order: always the same, so that it can be imitated."""
 ALSO_FREE: tuple[str, ...] = tuple(

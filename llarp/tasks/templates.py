@@ -14,6 +14,7 @@ from pathlib import Path
 
 from llarp.errors import UserError
 from llarp.scenes.catalog import CATEGORIES, HANDLES, RECEPTACLES
+from llarp.scenes.extension import file
 from llarp.scenes.layouts import layout
 from llarp.tasks.relations import positions
 
@@ -163,8 +164,9 @@ def own_file() -> Path:
 
 @cache
 def language() -> Language:
-    """The language of the templates that come with the project."""
-    return load(own_file())
+    """The language of the templates that come with the project, and of those that a lab adds."""
+    added = file("templates.toml")
+    return load(own_file(), *([added] if added else []))
 
 
 def load(*paths: Path) -> Language:
