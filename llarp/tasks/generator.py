@@ -16,7 +16,7 @@ import numpy as np
 from llarp.config import EpisodesConfig
 from llarp.errors import UserError
 from llarp.scenes.catalog import CATEGORIES, HANDLES, OPEN_RECEPTACLES, RECEPTACLES, category
-from llarp.scenes.layout import Layout, Surface
+from llarp.scenes.layout import Layout
 from llarp.scenes.layouts import layout, released
 from llarp.scenes.variants import held_out_variants, training_variants
 from llarp.tasks.episode import Episode, ObjectInstance, resting
@@ -194,7 +194,7 @@ def _objects(
     objects = []
     for kind, places in wanted:
         asset = rng.choice(category(kind).assets)
-        receptacle, x, y = _place(rng, places, room.surfaces, taken)
+        receptacle, x, y = _place(rng, places, room, taken)
         z, heading = room.surfaces[receptacle].center[2], rng.uniform(-math.pi, math.pi)
         position, quaternion = resting(x, y, z, heading)
         objects.append(
@@ -215,7 +215,7 @@ def _objects(
 def _place(
     rng: random.Random,
     places: Sequence[str],
-    surfaces: Mapping[str, Surface],
+    room: Layout,
     taken: dict[str, list[tuple[float, float]]],
 ) -> tuple[str, float, float]:
     """A receptacle and a spot on it with SPACING_M to every object there, or the roomiest spot tried.
@@ -226,17 +226,17 @@ def _place(
     """
     best, roomiest = None, -1.0
     for receptacle in rng.sample(places, len(places)) if len(places) > 1 else places:
-        surface, others = surfaces[receptacle], taken[receptacle]
+        surface, others = room.surfaces[receptacle], taken[receptacle]
         half_u, half_v = (max(half - EDGE_M, half / 2) for half in surface.half)
         for _ in range(SPOT_TRIES):
             x, y = surface.to_world(rng.uniform(-half_u, half_u), rng.uniform(-half_v, half_v))
-            room = min([(x - u) ** 2 + (y - v) ** 2 for u, v in others], default=math.inf)
-            if room > roomiest:
-                best, roomiest = (receptacle, x, y), room
-            if room >= SPACING_M**2:
+            space = min([(x - u) ** 2 + (y - v) ** 2 for u, v in others], default=math.inf)
+            if space > roomiest:
+                best, roomiest = (receptacle, x, y), space
+            if space >= SPACING_M**2:
                 taken[receptacle].append((x, y))
                 return receptacle, x, y
     if best is None or roomiest < LEAST_SPACING_M**2:
-        raise Unsolvable(f"there is no room for one more object on the {' or '.join(places)}")
+        raise Unsolvable(f"layout {room.name} has no room for one more object on {' or '.join(places)}")
     taken[best[0]].append(best[1:])
     return best

@@ -44,7 +44,8 @@ def colour(rgb):
 
 NAMES = {
     "dark", "black", "pale", "light", "bright", "cream", "white", "grey", "silver", "steel", "slate", "red", "reddish",
-    "pink", "orange", "amber", "brown", "wooden", "golden", "yellow", "yellowish", "green", "turquoise", "blue", "purple",
+    "pink", "orange", "amber", "brown", "wooden", "golden", "yellow", "yellowish", "green", "turquoise", "blue",
+    "purple",
 }  # fmt: skip
 
 
