@@ -12,6 +12,9 @@ from llarp.config import Backend
 from llarp.errors import UserError
 from llarp.progress import Progress
 
+_RAY_JOBS = 64
+"""Jobs that a cluster of ray is given at a time."""
+
 J = TypeVar("J")
 R = TypeVar("R")
 
@@ -42,14 +45,21 @@ def map_jobs(
         UserError: the backend is not installed, or no cluster answers at the address.
 
     """
-    from joblib import Parallel, delayed
-
     workers = max(1, min(workers, len(jobs)))
     with Progress(what, sum(map(size, jobs)), unit) as progress, _backend(backend, workers, address):
-        results = Parallel(return_as="generator")(delayed(function)(job) for job in jobs)
-        for job, result in zip(jobs, results, strict=True):
+        for job, result in zip(jobs, _results(function, jobs, backend), strict=True):
             progress.update(size(job))
             yield result
+
+
+def _results(function: Callable[[J], R], jobs: Sequence[J], backend: Backend) -> Iterator[R]:
+    from joblib import Parallel, delayed
+
+    if backend != "ray":
+        yield from Parallel(return_as="generator")(delayed(function)(job) for job in jobs)
+        return
+    for start in range(0, len(jobs), _RAY_JOBS):  # joblib has no generator of ray's results
+        yield from Parallel()(delayed(function)(job) for job in jobs[start : start + _RAY_JOBS])
 
 
 @contextmanager
@@ -106,7 +116,7 @@ def _ray(workers: int, address: str | None) -> Iterator[None]:
             ray.init(num_cpus=workers, include_dashboard=False)
         else:
             ray.init(address)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         raise _no_cluster(address, error) from None
     register_ray()
     try:
