@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from llarp.scenes import catalog
 from llarp.scenes.catalog import CATEGORIES, HANDLES, NAV_TARGETS, RECEPTACLES
+from llarp.tasks.own_skills import own_skills
 
 
 @dataclass(frozen=True)
@@ -29,9 +30,12 @@ SKILLS: tuple[Skill, ...] = (
     Skill("close_fridge"),
     *(Skill("open_cab", handle) for handle in DRAWER_HANDLES),
     *(Skill("close_cab", handle) for handle in DRAWER_HANDLES),
+    *(Skill(own.verb, target) for own in own_skills().values() for target in own.targets),
 )
 """The action space: an action is an index into this tuple."""
 
+NAMES: tuple[str, ...] = tuple(map(str, SKILLS))
+"""The actions' names, as a trained policy keeps them."""
 INDEX: dict[Skill, int] = {skill: index for index, skill in enumerate(SKILLS)}
 _BY_TEXT: dict[str, Skill] = {str(skill): skill for skill in SKILLS}
 
@@ -54,5 +58,7 @@ def words(skill: Skill) -> str:
     if skill.verb == "place":
         receptacle = catalog.receptacle(skill.target or "")
         return f"put {'into' if receptacle.handle else 'on'} {receptacle.words}"
+    if skill.verb in own_skills():
+        return f"{skill.verb} {skill.target}".replace("_", " ")
     action = skill.verb.split("_")[0]
     return f"{action} {catalog.handle(skill.target).words if skill.target else 'fridge'}"
