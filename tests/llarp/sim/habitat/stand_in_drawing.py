@@ -75,7 +75,8 @@ def _cast(corners, colours, ends, eye, rays):
             first, begin = begin, ends[group]
             mx, my, mz = middles[group, 0] - eye[0], middles[group, 1] - eye[1], middles[group, 2] - eye[2]
             along = mx * dx + my * dy + mz * dz
-            if mx * mx + my * my + mz * mz - along * along > radii[group]:
+            beside = mx * mx + my * my + mz * mz - along * along
+            if beside > radii[group] or along - np.sqrt(radii[group] - beside) > best:
                 continue
             for t in range(first, ends[group]):
                 ax, ay, az = corners[t, 0, 0], corners[t, 0, 1], corners[t, 0, 2]
