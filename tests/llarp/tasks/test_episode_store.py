@@ -4,12 +4,14 @@ from dataclasses import replace
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from released_files import needs_release, released_folder
 
 from llarp.errors import UserError
-from llarp.tasks import store
+from llarp.tasks import columns, store
 from llarp.tasks.columns import VERSION_KEY, content
 from llarp.tasks.episode import Episode, ObjectInstance, resting
 from llarp.tasks.goals import Predicate, parse
+from llarp.tasks.release import read, release_files
 from llarp.tasks.skills import Skill
 
 APPLE = ObjectInstance("013_apple:0", "apple", "013_apple", 3, "sofa", *resting(0.1, -2.3004, 0.41, 1.2346))
@@ -84,6 +86,18 @@ def test_poses_that_the_columns_cannot_say_are_refused(tmp_path):
         with pytest.raises(UserError, match="episode e0: "):
             store.write(tmp_path / "e.parquet", [episode(objects=(replace(APPLE, **change),))])
     assert not list(tmp_path.iterdir())
+
+
+def test_every_heading_is_read_as_it_was_written():
+    mrad = range(-3142, 3143)
+    assert [columns._heading(columns.upright(heading)) for heading in mrad] == list(mrad)
+
+
+@needs_release
+def test_released_episodes_are_read_as_they_were_imported(tmp_path):
+    episodes = read(release_files([released_folder()])[:2])
+    store.write(tmp_path / "e.parquet", episodes)
+    assert store.read(tmp_path / "e.parquet") == episodes and len(episodes) == 200
 
 
 def test_content_is_what_the_robot_is_asked_and_meets():
