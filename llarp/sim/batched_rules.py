@@ -102,13 +102,8 @@ class BatchedRules:
             bool[N] whether it was; an invalid skill changed nothing.
 
         """
-        verb, target, robot = _VERB[actions_N], _TARGET[actions_N], self.facts[:, 0]
-        near = (robot >> _PLACE[actions_N].astype(np.uint32) & _ONE).astype(bool)
-        is_open = (self.opened >> np.where(verb >= OPEN, target, 0).astype(np.uint32) & _ONE).astype(bool)
-        shut = (_SHUT[self.opened] >> np.where(verb == PLACE, target, 0).astype(np.uint32) & _ONE).astype(bool)
-        valid = verb == NAV
-        valid |= (verb == PLACE) & (self.held != NOBODY) & near & ~shut
-        valid |= (verb >= OPEN) & near & (is_open == (verb == CLOSE))
+        verb, target = _VERB[actions_N], _TARGET[actions_N]
+        valid = self._possible(actions_N[:, None])[:, 0]
         picking = np.flatnonzero((verb == PICK) & (self.held == NOBODY))
         wanted = self._pickable(picking) & (self.objects["category"][picking] == target[picking, None])
         first, found = wanted.argmax(1), wanted.any(1)
@@ -127,17 +122,12 @@ class BatchedRules:
 
     def valid_actions(self) -> np.ndarray:
         """bool[N, 70] which skills are valid now."""
-        near = self.facts[:, :1] >> _PLACE.astype(np.uint32) & _ONE == 1
-        full = (self.held != NOBODY)[:, None]
-        shut = _SHUT[self.opened][:, None] >> np.where(_VERB == PLACE, _TARGET, 0).astype(np.uint32) & _ONE == 1
-        is_open = self.opened[:, None] >> np.where(_VERB >= OPEN, _TARGET, 0).astype(np.uint32) & _ONE == 1
-        valid = (_VERB == NAV) | ((_VERB == PLACE) & full & near & ~shut)
-        valid |= (_VERB >= OPEN) & near & (is_open == (_VERB == CLOSE))
+        valid = self._possible(np.arange(len(SKILLS))[None])
         every = np.arange(len(self.held))
-        world, thing = np.nonzero(self._pickable(every) & ~full)
+        world, thing = np.nonzero(self._pickable(every) & (self.held == NOBODY)[:, None])
         categories = np.zeros((len(every), len(CATEGORY) + 1), bool)
         categories[world, self.objects["category"][world, thing]] = True
-        valid[:, _VERB == PICK] |= categories[:, _TARGET[_VERB == PICK]]
+        valid[:, _VERB == PICK] = categories[:, _TARGET[_VERB == PICK]]
         return valid
 
     def hold(self, worlds: np.ndarray, num_goals: int) -> np.ndarray:
@@ -146,13 +136,20 @@ class BatchedRules:
 
     def shown(self, worlds: np.ndarray) -> np.ndarray:
         """bool[R, M] which objects could be in the picture, the held one left out."""
-        seen = self.objects["seen"][worlds] >> self.at[worlds, None].astype(np.uint32) & _ONE == 1
-        return seen & ~self._hidden(worlds)
+        return _bit(self.objects["seen"][worlds], self.at[worlds, None]) & ~self._hidden(worlds)
 
     def doors(self, worlds: np.ndarray) -> np.ndarray:
         """bool[R, handles] which handles are open and could be in the picture."""
-        mask = self.opened[worlds] & self.table.layouts.rows["doors"][self.layout[worlds], self.at[worlds]]
-        return mask[:, None] >> np.arange(len(HANDLE), dtype=np.uint32) & _ONE == 1
+        seen = self.opened[worlds] & self.table.layouts.rows["doors"][self.layout[worlds], self.at[worlds]]
+        return _bit(seen[:, None], np.arange(len(HANDLE)))
+
+    def _possible(self, actions_NA: np.ndarray) -> np.ndarray:
+        """bool[N, A] which of A skills per world are valid now; for picks it does not say."""
+        verb, target, opened = _VERB[actions_NA], _TARGET[actions_NA], self.opened[:, None]
+        near = _bit(self.facts[:, :1], _PLACE[actions_NA])
+        can_place = (self.held != NOBODY)[:, None] & near & ~_bit(_SHUT[opened], np.where(verb == PLACE, target, 0))
+        can_turn = near & (_bit(opened, np.where(verb >= OPEN, target, 0)) == (verb == CLOSE))
+        return (verb == NAV) | (verb == PLACE) & can_place | (verb >= OPEN) & can_turn
 
     def _hidden(self, worlds: np.ndarray) -> np.ndarray:
         """bool[R, M] which objects are held, or behind something closed."""
@@ -161,8 +158,7 @@ class BatchedRules:
 
     def _pickable(self, worlds: np.ndarray) -> np.ndarray:
         """bool[R, M] which objects an empty hand could take."""
-        reached = self.facts[worlds, 1:] >> np.uint32(REACHED) & _ONE == 1
-        return reached & ~self._hidden(worlds)
+        return _bit(self.facts[worlds, 1:], REACHED) & ~self._hidden(worlds)
 
     def _put(self, worlds_K: np.ndarray, receptacles_K: np.ndarray) -> None:
         """Puts what some worlds hold on receptacles: nearest of the roomy spots, else where there is most room."""
@@ -191,11 +187,12 @@ class BatchedRules:
     def _refresh(self, worlds: np.ndarray) -> None:
         """Works out anew what is true in some worlds, and their keys."""
         at, layouts = self.at[worlds], self.table.layouts.rows
-        layout, opened, pose = self.layout[worlds], self.opened[worlds], at[:, None].astype(np.uint32)
-        near, reach = self.objects["near"][worlds] >> pose & _ONE, self.objects["reach"][worlds] >> pose & _ONE
+        layout, opened = self.layout[worlds], self.opened[worlds]
+        near, reach = (_bit(self.objects[name][worlds], at[:, None]) for name in ("near", "reach"))
         facts = np.empty((len(worlds), 1 + near.shape[1]), np.uint32)
         facts[:, 0] = layouts["near"][layout, at] | opened << np.uint32(OPENED) | _ONE << np.uint32(ALWAYS)
-        facts[:, 1:] = _ON[self.objects["where"][worlds]] | near << np.uint32(NEAR) | reach << np.uint32(REACHED)
+        facts[:, 1:] = _ON[self.objects["where"][worlds]]
+        facts[:, 1:] |= near * np.uint32(mask([NEAR])) | reach * np.uint32(mask([REACHED]))
         holders = np.flatnonzero(self.held[worlds] != NOBODY)
         held = self.held[worlds[holders]]
         facts[holders, 0] |= _ONE << np.uint32(HOLDING)
@@ -216,6 +213,11 @@ class BatchedRules:
             self.objects["category"], self.objects["where"] = len(CATEGORY), NOWHERE
             self.objects[:, : old.shape[1]] = old
             self.facts = np.pad(self.facts, ((0, 0), (0, count - old.shape[1])))
+
+
+def _bit(masks: np.ndarray, numbers: np.ndarray | int) -> np.ndarray:
+    """bool[...] whether the bits of these numbers are set."""
+    return masks >> np.asarray(numbers, np.uint32) & _ONE != 0
 
 
 def _sums(chosen: np.ndarray, words: np.ndarray) -> np.ndarray:
