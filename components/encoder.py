@@ -3,16 +3,16 @@
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from components.paths import Paths
 from components.stage import OnMetrics, Result, ignore, main
 from llarp.config import Params
 from llarp.errors import UserError
 from llarp.files import file_aside
-from llarp.tasks.episode import Episode
 
 if TYPE_CHECKING:
+    from llarp.environments.base import Environment
     from llarp.vision.encoder import ViTEncoder
 
 PROBED_FRAMES = 2000
@@ -23,13 +23,21 @@ PROBED_SHARE = 0.25
 
 def run(params: Params, paths: Paths, on_metrics: OnMetrics = ignore) -> Result:
     """Writes the encoder's folder and what linear probes read off its features."""
-    from llarp.tasks.store import Episodes
+    from llarp.environments.make import make_environment
+    from llarp.environments.rearrangement import Rearrangement
     from llarp.vision import probe
 
-    episodes = Episodes.open(paths.split("train"))
+    environment = make_environment(params)
+    episodes = environment.read(paths.split("train"))
     cut = int((1 - PROBED_SHARE) * len(episodes))
-    encoder = build(params, paths, episodes[:cut], on_metrics)
+    encoder = build(params, paths, environment, episodes[:cut], on_metrics)
     unseen = episodes[cut:]
+    if not isinstance(environment, Rearrangement):
+        with file_aside(paths.probe) as aside:
+            aside.write_text("[]\n")
+        return Result(
+            f"The encoder gives {encoder.num_tokens} x {encoder.dim} numbers per image; it is not probed here."
+        )
     count = min(PROBED_FRAMES, params.encoder.frames)
     probes = probe.compare(encoder, probe.sample_labelled(unseen, params.camera, count, params.seed), params.seed)
     with file_aside(paths.probe) as aside:
@@ -41,7 +49,9 @@ def run(params: Params, paths: Paths, on_metrics: OnMetrics = ignore) -> Result:
     return Result("\n".join([*table, f"The class token {verdict} the patches."]), metrics)
 
 
-def build(params: Params, paths: Paths, episodes: Sequence[Episode], on_metrics: OnMetrics) -> "ViTEncoder":
+def build(
+    params: Params, paths: Paths, environment: "Environment", episodes: Sequence[Any], on_metrics: OnMetrics
+) -> "ViTEncoder":
     """The encoder that `encoder.name` asks for, written to its folder."""
     import os
 
@@ -53,7 +63,7 @@ def build(params: Params, paths: Paths, episodes: Sequence[Episode], on_metrics:
         from llarp.vision.mae import train_mae
         from llarp.vision.warm import sample_frames
 
-        frames = sample_frames(episodes, params.camera, config.frames, params.seed)
+        frames = sample_frames(episodes, environment.simulator(), config.frames, params.seed)
         return train_mae(frames, config, params.seed, paths.encoder, on_metrics)
     if config.name.startswith("vc1-"):
         from llarp.vision.vc1 import load_vc1

@@ -6,6 +6,7 @@ Finished shards wait outside DVC's outputs, which are removed before a stage run
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from components import game_episodes
 from components.generation import clear_others, fingerprint, which, write_extra, write_shards
 from components.parallel import map_jobs
 from components.paths import Paths
@@ -18,11 +19,16 @@ if TYPE_CHECKING:
 
 def run(params: Params, paths: Paths, on_metrics: OnMetrics = ignore) -> Result:
     """Writes a folder of shards per split, and the report on them: all or nothing."""
+    from llarp.environments.games import GameEnvironment
+    from llarp.environments.make import make_environment
     from llarp.files import replace_folder
     from llarp.tasks import card
     from llarp.tasks.capacity import refuse_too_many
     from llarp.tasks.dataset import REPORT, Report
 
+    environment = make_environment(params)
+    if isinstance(environment, GameEnvironment):
+        return game_episodes.run(environment, paths)
     config = params.episodes
     refuse_too_many(config)
     folder = paths.unfinished_episodes / fingerprint(params.seed, config)

@@ -1,6 +1,7 @@
 """Stage `evaluate`: the policy, the same without eyes, chance and the expert, on every split."""
 
 import json
+from typing import TYPE_CHECKING, Any
 
 from components.curves import read as read_curves
 from components.lineage import Lineage
@@ -9,32 +10,33 @@ from components.stage import OnMetrics, Result, ignore, main
 from components.tracking import flatten
 from llarp.config import Params
 from llarp.files import folder_aside
-from llarp.tasks.episode import Episode
+
+if TYPE_CHECKING:
+    from llarp.environments.base import Environment
 
 
 def run(params: Params, paths: Paths, on_metrics: OnMetrics = ignore) -> Result:
     """Writes a row per episode, the scores, film strips and the report."""
+    from llarp.environments.make import make_environment
     from llarp.evaluate import rows as results
     from llarp.evaluate.film import write_strips
     from llarp.evaluate.report import write_report
     from llarp.evaluate.runner import POLICIES, Setup, evaluate_all
     from llarp.evaluate.statistics import summarise
     from llarp.progress import Progress
-    from llarp.sim.embedded import EmbeddedSimulator
 
     config = params.evaluate
-    episodes = chosen(params, paths)
-    setup = Setup(
-        params.camera, params.reward, params.seed, config.batch_size, paths.policy, paths.encoder, paths.features
-    )
+    environment = make_environment(params)
+    episodes = chosen(environment, paths)
+    setup = Setup(environment, config.batch_size, paths.policy, paths.encoder, paths.features)
     with Progress("episodes evaluated", len(POLICIES) * len(episodes), "episode") as progress:
         rows = evaluate_all(POLICIES, episodes, setup, config.workers, progress.update)
     results.write(paths.rows, rows)
-    summary = summarise(rows)
+    summary = summarise(rows, environment.name)
     summary.write(paths.summary)
     with folder_aside(paths.films) as folder:
         own = [row for row in rows if row["policy"] == "policy"]
-        strips = write_strips(own, episodes, EmbeddedSimulator(params.camera), config.films_per_split, folder)
+        strips = write_strips(own, episodes, environment.simulator(), config.films_per_split, folder, type(environment))
         write_report(
             paths.report,
             summary,
@@ -47,16 +49,18 @@ def run(params: Params, paths: Paths, on_metrics: OnMetrics = ignore) -> Result:
     return Result(f"Evaluated {len(episodes)} episodes: {paths.report}", metrics, (paths.report,))
 
 
-def chosen(params: Params, paths: Paths) -> list[Episode]:
+def chosen(environment: "Environment", paths: Paths) -> list[Any]:
     """Of every split but `train`, and of every imported one, at most `evaluate.episodes_per_split`."""
     from itertools import groupby
 
+    from llarp.environments.rearrangement import Rearrangement
     from llarp.tasks import store
-    from llarp.tasks.splits import SPLITS
 
-    most = params.evaluate.episodes_per_split
-    generated = [list(store.Episodes.open(paths.split(split))[:most]) for split in SPLITS if split != "train"]
-    released = sorted(store.read(paths.release), key=lambda episode: episode.split)
+    most = environment.params.evaluate.episodes_per_split
+    generated = [list(environment.read(paths.split(split))[:most]) for split in environment.splits if split != "train"]
+    released: list[Any] = []
+    if isinstance(environment, Rearrangement):
+        released = sorted(store.read(paths.release), key=lambda episode: episode.split)
     imported = [list(group)[:most] for _, group in groupby(released, key=lambda episode: episode.split)]
     return [episode for split in (*generated, *imported) for episode in split]
 

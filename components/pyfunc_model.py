@@ -4,7 +4,7 @@
     model.predict({"instruction": "Move an apple to the sofa", "images": images})  # -> ["nav(sofa)", ...]
 
 `images` is uint8[T, H, W, 3] (or nested lists): all that the head camera has seen in the episode so far, oldest first.
-The answer names T skills; the last one is what to do now. A list of such requests gets a list of answers.
+The answer names T actions; the last one is what to do now. A list of such requests gets a list of answers.
 """
 
 import warnings
@@ -40,15 +40,13 @@ class LLaRPModel(PythonModel):
         self.params = load_params(files["params"])
 
     def predict(self, context, model_input, params=None):
-        """Names of skills for one request, or a list of them for each of several."""
+        """Names of actions for one request, or a list of them for each of several."""
         if isinstance(model_input, Mapping):
             return self.act(model_input["instruction"], np.asarray(model_input["images"], np.uint8))
         return [self.predict(context, request) for request in model_input]
 
     def act(self, instruction: str, images: np.ndarray) -> Sequence[str]:
-        """The skill chosen at each of T images, knowing those before it."""
-        from llarp.tasks.skills import SKILLS
-
+        """The action chosen at each of T images, knowing those before it."""
         camera = self.params.camera
         if images.ndim != 4 or images.shape[1:] != (camera.height, camera.width, 3):
             raise ValueError(f"images are {list(images.shape)}, not [T, {camera.height}, {camera.width}, 3]")
@@ -57,7 +55,7 @@ class LLaRPModel(PythonModel):
         # As in training, features pass through float16.
         for features in self.encoder.encode(images).astype(np.float16):
             actions, state = self.policy.act(features[None], state, running)
-            chosen.append(str(SKILLS[actions[0]]))
+            chosen.append(self.policy.actions[actions[0]])
         return chosen
 
 

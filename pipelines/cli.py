@@ -121,6 +121,7 @@ def play(
     split: Annotated[str, typer.Option(help="Split to take the apartment from.")] = "train_validation",
 ) -> None:
     """Show a registered policy at work on an instruction."""
+    from llarp.config import load_params
     from llarp.evaluate.play import find_scene
     from llarp.evaluate.play import play as show
     from llarp.tasks.store import Episodes
@@ -128,6 +129,8 @@ def play(
     from llarp.vision.views import ViewFeatures
     from pipelines.models import load
 
+    if (environment := load_params().environment) != "rearrangement":
+        raise UserError(f"{environment} cannot be told what to do", "llarp play", "it plays rearrangement only")
     scene = find_scene(Episodes.open(Paths().split(split)), instruction)
     loaded = load(model)
     encoder = loaded.encoder

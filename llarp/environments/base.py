@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
-from llarp.config import Params
+from llarp.config import EnvironmentName, Params
 from llarp.sim.base import Playable
 from llarp.sim.rewards import Tally
 
@@ -91,8 +91,10 @@ class Environment(ABC):
 
     params: Params
 
-    name: ClassVar[str]
+    name: ClassVar[EnvironmentName]
     """Value of the parameter `environment`."""
+    title: ClassVar[str]
+    """As one calls it."""
     actions: ClassVar[tuple[Any, ...]]
     """The action space: a policy answers with an index into it; `str(action)` is an action's name."""
     horizon: ClassVar[int]
@@ -109,6 +111,11 @@ class Environment(ABC):
     def words(cls, action: Any) -> str:
         """An action as one would say it."""
         return str(action)
+
+    @classmethod
+    def is_in_paper(cls) -> bool:
+        """Whether the paper has figures that results can stand beside."""
+        return any(facts.paper for facts in cls.splits.values())
 
     @abstractmethod
     def generate(self, split: str, count: int, start: int = 0) -> Iterator[AnyEpisode]:

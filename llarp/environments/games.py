@@ -56,6 +56,8 @@ class Game(Playable):
     """Whether the goal has been reached since the reset."""
     fraction: float
     """[0, 1] share of the goal reached so far."""
+    lost: bool = False
+    """Whether the goal can no longer be reached."""
 
 
 class GameProgress(Tally):
@@ -80,6 +82,11 @@ class GameProgress(Tally):
         self._fraction = max(self._fraction, self.world.fraction)
 
 
+def name(split: str, number: int) -> str:
+    """An episode's id."""
+    return f"{split}-{number:06d}"
+
+
 class GameEnvironment(Environment):
     """Generation, storage and progress of games."""
 
@@ -94,7 +101,7 @@ class GameEnvironment(Environment):
             key = [self.params.seed, list(self.splits).index(split), number, attempt]
             rng = np.random.default_rng(key)
             seed = 2 * int(rng.integers(2**30)) + (split == "train")
-            episode = self.attempt(game, split, f"{split}-{number:06d}", seed, rng)
+            episode = self.attempt(game, split, number, seed, rng)
             if episode is not None:
                 return episode
         raise UserError(
@@ -104,13 +111,13 @@ class GameEnvironment(Environment):
         )
 
     @abstractmethod
-    def attempt(self, game: Any, split: str, name: str, seed: int, rng: np.random.Generator) -> GameEpisode | None:
+    def attempt(self, game: Any, split: str, number: int, seed: int, rng: np.random.Generator) -> GameEpisode | None:
         """The episode that a seed gives; None when it does not belong to the split or the expert fails.
 
         Args:
             game: what `simulator` returned; left in any state.
             split: a key of `splits`.
-            name: the episode's id.
+            number: of the episode.
             seed: of the game.
             rng: draws layout and wording.
 
@@ -174,7 +181,7 @@ def read(path: Path) -> list[GameEpisode]:
 
 
 def solve(game: Game, actions: Iterator[str], horizon: int) -> tuple[str, ...] | None:
-    """Plays an expert's actions until the goal is reached; None when the horizon or the expert's wits end first.
+    """Plays an expert's actions until the goal is reached; None when it loses, or the horizon or its wits end first.
 
     Args:
         game: has just been reset.
@@ -188,6 +195,6 @@ def solve(game: Game, actions: Iterator[str], horizon: int) -> tuple[str, ...] |
         plan.append(action)
         if game.success:
             return tuple(plan)
-        if len(plan) == horizon:
+        if game.lost or len(plan) == horizon:
             break
     return None

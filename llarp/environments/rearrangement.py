@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+from llarp.config import EnvironmentName
 from llarp.environments.base import Environment, SplitFacts
 from llarp.sim.base import Playable
 from llarp.sim.make import make_simulator
@@ -17,7 +18,8 @@ from llarp.tasks.splits import SPLITS
 class Rearrangement(Environment):
     """An apartment, 70 skills, the paper's splits."""
 
-    name: ClassVar[str] = "rearrangement"
+    name: ClassVar[EnvironmentName] = "rearrangement"
+    title: ClassVar[str] = "Language Rearrangement"
     actions: ClassVar[tuple[Skill, ...]] = SKILLS
     horizon: ClassVar[int] = HORIZON
     splits: ClassVar[Mapping[str, SplitFacts]] = SPLITS

@@ -75,12 +75,14 @@ def success_bars(summary: Summary, source: str) -> str:
                 error_kw={"ecolor": "#3e4c59", "elinewidth": 1, "capsize": 1.5},
                 label=policy,
             )
-        paper = [paper_percent(group) for group in names]
-        axes.plot(
-            [math.nan if figure_pct is None else figure_pct for figure_pct in paper],
-            linestyle="none", marker="D", markersize=5, color="#1f2933", markerfacecolor="white", label="paper's LLaRP",
-        )  # fmt: skip
-        axes.set_xticks(range(len(names)), [title(group).replace(" ", "\n") for group in names])
+        paper = [paper_percent(group, summary.environment) for group in names]
+        if any(figure_pct is not None for figure_pct in paper):
+            axes.plot(
+                [math.nan if figure_pct is None else figure_pct for figure_pct in paper],
+                linestyle="none", marker="D", markersize=5, color="#1f2933", markerfacecolor="white",
+                label="paper's LLaRP",
+            )  # fmt: skip
+        axes.set_xticks(range(len(names)), [title(group, summary.environment).replace(" ", "\n") for group in names])
         axes.set_ylim(0, 105)
         axes.set_ylabel("success, %")
         axes.margins(x=0.01)

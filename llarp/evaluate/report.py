@@ -5,11 +5,12 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from llarp.config import EnvironmentName
+from llarp.environments.make import family
 from llarp.evaluate import plots, table
 from llarp.evaluate.film import Strip
 from llarp.evaluate.statistics import TOTAL, Score, Summary
 from llarp.files import file_aside
-from llarp.tasks.episode import HORIZON
 
 
 def write_report(
@@ -40,7 +41,7 @@ def write_report(
     )
     page = environment.get_template("report.html").render(
         title=title,
-        horizon=HORIZON,
+        family=family(summary.environment),
         num_rows=sum(score.episodes for score in summary.splits),
         summary=summary,
         policies=summary.policies,
@@ -52,7 +53,7 @@ def write_report(
         tags=_by_group(summary.tags),
         curves=_safe(plots.training_curves(curves)) if curves else None,
         probe=list(probe),
-        films=_films(films),
+        films=_films(films, summary.environment),
         provenance=_spread(provenance or {}),
     )
     with file_aside(path) as aside:
@@ -71,7 +72,7 @@ def _cards(summary: Summary) -> list[dict[str, object]]:
     wanted = (
         ("policy", "train_validation", "success on unseen episodes of the training distribution"),
         ("random", "train_validation", "a random policy on the same episodes"),
-        ("policy", "new_scenes", "success in apartments never seen"),
+        ("policy", "new_scenes", "success where it has never been"),
         ("policy", TOTAL, "the paper's Total, nine splits of generalisation"),
     )
     return [
@@ -82,21 +83,23 @@ def _cards(summary: Summary) -> list[dict[str, object]]:
 
 
 def _success(summary: Summary) -> list[dict[str, object]]:
+    of = summary.environment
     found = {group for source in summary.sources for group in table.groups(summary, source)}
     return [
         {
             "group": group,
-            "title": table.title(group),
-            "mark": table.mark(group),
-            "paper": table.paper_text(group),
+            "title": table.title(group, of),
+            "mark": table.mark(group, of),
+            "paper": table.paper_text(group, of),
             "is_total": group == TOTAL,
         }
-        for group in sorted(found, key=table.order)
+        for group in sorted(found, key=lambda group: table.order(group, of))
     ]
 
 
 def _bars(summary: Summary, source: str) -> dict[str, object]:
-    caption = f"Success on {source} episodes with 95 % intervals; diamonds: LLaRP in the paper."
+    caption = f"Success on {source} episodes with 95 % intervals"
+    caption += "; diamonds: LLaRP in the paper." if family(summary.environment).is_in_paper() else "."
     return {"svg": _safe(plots.success_bars(summary, source)), "caption": caption}
 
 
@@ -108,13 +111,13 @@ def _by_group(scores: Sequence[Score]) -> dict[str, dict[tuple[str, str], Score]
     return dict(sorted(groups.items()))
 
 
-def _films(films: Sequence[Strip]) -> dict[str, list[dict[str, str]]]:
+def _films(films: Sequence[Strip], of: EnvironmentName) -> dict[str, list[dict[str, str]]]:
     """Strips by heading, the pictures as data URIs."""
     by_heading: dict[str, list[dict[str, str]]] = defaultdict(list)
-    for strip in sorted(films, key=lambda strip: (strip.source, table.order(strip.split), not strip.success)):
+    for strip in sorted(films, key=lambda strip: (strip.source, table.order(strip.split, of), not strip.success)):
         data = base64.b64encode(strip.path.read_bytes()).decode()
         verdict = "success" if strip.success else "failure"
-        by_heading[f"{table.title(strip.split)}, {strip.source}"].append(
+        by_heading[f"{table.title(strip.split, of)}, {strip.source}"].append(
             {
                 "data": f"data:image/png;base64,{data}",
                 "alt": f"Film strip of a {verdict}: {strip.instruction}",

@@ -8,19 +8,14 @@ further than a batched matrix product rounds differently from a single one.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any
 
 import numpy as np
 
-from llarp.config import CameraConfig, RewardConfig
+from llarp.environments.base import AnyEpisode, Environment
 from llarp.errors import UserError
 from llarp.evaluate.rows import Row, source
 from llarp.policy.base import Policy
-from llarp.sim.base import Simulator
-from llarp.sim.rewards import Progress
-from llarp.tasks.episode import HORIZON, Episode
-from llarp.tasks.skills import SKILLS, Skill
-from llarp.tasks.world import World
 from llarp.vision.views import ViewFeatures
 
 POLICIES = ("policy", "blind", "random", "expert")
@@ -30,15 +25,15 @@ POLICIES = ("policy", "blind", "random", "expert")
 class _Run:
     """One episode under way."""
 
-    def __init__(self, episode: Episode, world: World, reward: RewardConfig) -> None:
+    def __init__(self, episode: AnyEpisode, world: Any, environment: Environment) -> None:
         world.reset(episode)
-        self.episode, self.world, self.progress = episode, world, Progress(world, reward)
+        self.episode, self.world, self.progress = episode, world, environment.progress(world)
         self.actions: list[str] = []
 
-    def step(self, skill: Skill) -> bool:
-        """Carries out one skill; returns whether the episode goes on."""
-        self.progress.step(self.world.apply(skill))
-        self.actions.append(str(skill))
+    def step(self, action: Any) -> bool:
+        """Carries out one action; returns whether the episode goes on."""
+        self.progress.step(self.world.apply(action))
+        self.actions.append(str(action))
         return not self.progress.success
 
     def row(self, policy: str) -> Row:
@@ -55,10 +50,9 @@ class _Run:
 def evaluate(
     policy: Policy,
     name: str,
-    episodes: Sequence[Episode],
+    episodes: Sequence[AnyEpisode],
     views: ViewFeatures | None,
-    camera: CameraConfig,
-    reward: RewardConfig,
+    environment: Environment,
     batch_size: int,
     on_progress: Callable[[int], None] = lambda finished: None,
 ) -> list[Row]:
@@ -69,8 +63,7 @@ def evaluate(
         name: the policy's name in the rows.
         episodes: any mixture of splits and layouts.
         views: features of what is seen; may be None when `policy.uses_images` is False, and then nothing is drawn.
-        camera: the head camera.
-        reward: what a step is worth.
+        environment: that the episodes belong to.
         batch_size: episodes side by side.
         on_progress: called with the number of episodes that a batch has finished.
 
@@ -79,49 +72,43 @@ def evaluate(
 
     """
     rows: list[Row] = []
-    worlds = [_world(policy, camera) for _ in range(min(batch_size, len(episodes)))]
+    worlds = [_world(policy, environment) for _ in range(min(batch_size, len(episodes)))]
     for first in range(0, len(episodes), batch_size):
         batch = episodes[first : first + batch_size]
-        rows += [run.row(name) for run in _run_batch(policy, batch, worlds, views, reward)]
+        rows += [run.row(name) for run in _run_batch(policy, batch, worlds, views, environment)]
         on_progress(len(batch))
     return rows
 
 
-def _world(policy: Policy, camera: CameraConfig) -> World:
+def _world(policy: Policy, environment: Environment) -> Any:
     """A world that can be seen only if the policy looks."""
-    if policy.uses_images:
-        from llarp.sim.embedded import EmbeddedSimulator
-
-        return EmbeddedSimulator(camera)
-    from llarp.sim.rules import RuleWorld
-
-    return RuleWorld()
+    return environment.simulator() if policy.uses_images else environment.world()
 
 
 def _run_batch(
     policy: Policy,
-    episodes: Sequence[Episode],
-    worlds: Sequence[World],
+    episodes: Sequence[AnyEpisode],
+    worlds: Sequence[Any],
     views: ViewFeatures | None,
-    reward: RewardConfig,
+    environment: Environment,
 ) -> list[_Run]:
     # The last batch may be smaller than the number of worlds.
-    runs = [_Run(episode, world, reward) for episode, world in zip(episodes, worlds, strict=False)]
+    runs = [_Run(episode, world, environment) for episode, world in zip(episodes, worlds, strict=False)]
     state = policy.start(episodes)
     running_B = np.ones(len(runs), bool)
     features_BPD: np.ndarray | None = None
-    for _ in range(HORIZON):
+    for _ in range(environment.horizon):
         slots = np.flatnonzero(running_B)
         if policy.uses_images:
             # Only running episodes are looked up, drawn and encoded; the others keep a feature that nobody reads.
             assert views is not None, "a policy that looks needs views"
-            seen_KPD = views.features([cast(Simulator, runs[slot].world) for slot in slots])
+            seen_KPD = views.features([runs[slot].world for slot in slots])
             if features_BPD is None:
                 features_BPD = seen_KPD.copy()
             features_BPD[slots] = seen_KPD
         actions_B, state = policy.act(features_BPD, state, running_B)
         for slot in slots:
-            running_B[slot] = runs[slot].step(SKILLS[actions_B[slot]])
+            running_B[slot] = runs[slot].step(environment.actions[actions_B[slot]])
         if not running_B.any():
             break
     return runs
@@ -131,10 +118,7 @@ def _run_batch(
 class Setup:
     """All that a process needs to evaluate by itself: it loads weights and features from their folders."""
 
-    camera: CameraConfig
-    reward: RewardConfig
-    seed: int
-    """Of the random policy."""
+    environment: Environment
     batch_size: int
     policy: Path | None = None
     """Folder of the trained policy; needed for `policy` and `blind`."""
@@ -148,14 +132,14 @@ class Setup:
         from llarp.policy.baselines import Blind, PlanPolicy, RandomPolicy
 
         if name == "random":
-            return RandomPolicy(self.seed), None
+            return RandomPolicy(self.environment.params.seed, len(self.environment.actions)), None
         if name == "expert":
-            return PlanPolicy(), None
+            return PlanPolicy(self.environment.actions), None
         if self.policy is None or name not in POLICIES:
             raise UserError(f"cannot evaluate {name!r}", "evaluate", f"give a policy folder and one of {POLICIES}")
         from llarp.policy.llarp import LLaRPPolicy
 
-        policy = LLaRPPolicy.load(self.policy)
+        policy = LLaRPPolicy.load(self.policy, actions=self.environment.names())
         return (policy, self.load_views()) if name == "policy" else (Blind(policy), None)
 
     def load_views(self) -> ViewFeatures:
@@ -174,7 +158,7 @@ class Setup:
 
 def evaluate_all(
     names: Sequence[str],
-    episodes: Sequence[Episode],
+    episodes: Sequence[AnyEpisode],
     setup: Setup,
     workers: int = 1,
     on_progress: Callable[[int], None] = lambda finished: None,
@@ -224,7 +208,7 @@ class _Process:
         self.setup = setup
         self._loaded: dict[str, tuple[Policy, ViewFeatures | None]] = {}
 
-    def run(self, job: tuple[str, Sequence[Episode]]) -> list[Row]:
+    def run(self, job: tuple[str, Sequence[AnyEpisode]]) -> list[Row]:
         name, episodes = job
         if name not in self._loaded:
             self._loaded[name] = self.setup.load(name)
@@ -232,7 +216,7 @@ class _Process:
         if views is not None:
             views = ViewFeatures(views.encoder, views.store)  # with an overlay that no other batch has written to
         setup = self.setup
-        return evaluate(policy, name, episodes, views, setup.camera, setup.reward, setup.batch_size)
+        return evaluate(policy, name, episodes, views, setup.environment, setup.batch_size)
 
 
 _process: _Process | None = None
@@ -247,6 +231,6 @@ def _begin(setup: Setup) -> None:
     _process = _Process(setup)
 
 
-def _run_job(job: tuple[str, Sequence[Episode]]) -> list[Row]:
+def _run_job(job: tuple[str, Sequence[AnyEpisode]]) -> list[Row]:
     assert _process is not None
     return _process.run(job)

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from llarp.config import EnvironmentName
 from llarp.errors import UserError
 from llarp.evaluate.rows import Row
 from llarp.files import file_aside
@@ -56,6 +57,8 @@ class Summary:
     """Per policy, source and family of tasks, over all splits."""
     tags: tuple[Score, ...] = ()
     """Per policy, source and what is told apart within a split: see `llarp.tasks.templates.tag`."""
+    environment: EnvironmentName = "rearrangement"
+    """Family of environments that the episodes are from."""
 
     def find(self, policy: str, source: str, group: str) -> Score | None:
         """The score of a split or of `total`; None when it was not evaluated."""
@@ -92,8 +95,10 @@ class Summary:
         """Reads what `write` wrote; UserError when it is something else."""
         try:
             groups = json.loads(Path(path).read_text())
-            return cls(**{name: tuple(Score(**score) for score in scores) for name, scores in groups.items()})
-        except (OSError, ValueError, TypeError, AttributeError) as error:
+            environment = groups.pop("environment")
+            scores = {name: tuple(Score(**score) for score in found) for name, found in groups.items()}
+            return cls(**scores, environment=environment)
+        except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
             raise UserError("is no summary of an evaluation", path, "run `llarp run` to evaluate again") from error
 
 
@@ -137,13 +142,15 @@ def total(scores: Sequence[Score]) -> Score:
     )  # fmt: skip
 
 
-def summarise(rows: Sequence[Row]) -> Summary:
+def summarise(rows: Sequence[Row], environment: EnvironmentName = "rearrangement") -> Summary:
     """Scores per policy, source and split (in the paper's order), their totals, and per family of tasks and tag.
 
     A policy and source has a total only when all nine splits of the paper's Total are among the rows: a mean over
     fewer would not be comparable.
     """
-    from llarp.tasks.splits import SPLITS
+    from llarp.environments.make import family as family_of
+
+    known = family_of(environment).splits
 
     splits: list[Score] = []
     totals: list[Score] = []
@@ -154,18 +161,18 @@ def summarise(rows: Sequence[Row]) -> Summary:
             mine = [row for row in rows if (row["policy"], row["source"]) == (policy, source)]
             by_split = {
                 split: score(chosen, policy, source, split)
-                for split in SPLITS
+                for split in known
                 if (chosen := [row for row in mine if row["split"] == split])
             }
             splits += by_split.values()
-            in_total = [split for split, facts in SPLITS.items() if facts.in_total]
-            if all(split in by_split for split in in_total):
+            in_total = [split for split, facts in known.items() if facts.in_total]
+            if in_total and all(split in by_split for split in in_total):
                 totals.append(total([by_split[split] for split in in_total]))
             for family in sorted({row["family"] for row in mine}):
                 families.append(score([row for row in mine if row["family"] == family], policy, source, family))
             for name, chosen in _by_tag(mine).items():
                 tags.append(score(chosen, policy, source, name))
-    return Summary(tuple(splits), tuple(totals), tuple(families), tuple(tags))
+    return Summary(tuple(splits), tuple(totals), tuple(families), tuple(tags), environment)
 
 
 def _by_tag(rows: Sequence[Row]) -> dict[str, list[Row]]:

@@ -2,10 +2,15 @@
 
 from typing import TYPE_CHECKING
 
+from llarp.config import EnvironmentName
 from llarp.evaluate.statistics import TOTAL, Score, Summary
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from rich.table import Table
+
+    from llarp.environments.base import SplitFacts
 
 PAPER = "LLaRP"
 """The column of the paper's figures that ours stand beside."""
@@ -22,44 +27,45 @@ def _round(rate: float) -> str:
     return f"{100 * rate:.0f}"
 
 
-def paper_percent(group: str) -> float | None:
-    """What the paper reports for LLaRP on a split or in total, in percent; None for the training episodes."""
-    from llarp.tasks.splits import PAPER_TOTAL, SPLITS
+def paper_percent(group: str, environment: EnvironmentName = "rearrangement") -> float | None:
+    """What the paper reports for LLaRP on a split or in total, in percent; None where it reports nothing."""
+    from llarp.tasks.splits import PAPER_TOTAL
 
-    return (PAPER_TOTAL if group == TOTAL else SPLITS[group].paper).get(PAPER)
+    return (PAPER_TOTAL if group == TOTAL else _splits(environment)[group].paper).get(PAPER)
 
 
-def paper_text(group: str) -> str:
+def paper_text(group: str, environment: EnvironmentName = "rearrangement") -> str:
     """The paper's figure as it is printed."""
-    figure = paper_percent(group)
+    figure = paper_percent(group, environment)
     return "-" if figure is None else f"{figure:.0f}"
 
 
-def title(group: str) -> str:
-    """The paper's name of a split, or of the total."""
-    from llarp.tasks.splits import SPLITS
-
-    return "Total" if group == TOTAL else SPLITS[group].title
+def title(group: str, environment: EnvironmentName = "rearrangement") -> str:
+    """Name of a split, or of the total."""
+    return "Total" if group == TOTAL else _splits(environment)[group].title
 
 
-def mark(group: str) -> str:
+def mark(group: str, environment: EnvironmentName = "rearrangement") -> str:
     """`T` for a split that counts in the total, else nothing."""
-    from llarp.tasks.splits import SPLITS
-
-    return "T" if group != TOTAL and SPLITS[group].in_total else ""
+    return "T" if group != TOTAL and _splits(environment)[group].in_total else ""
 
 
 def groups(summary: Summary, source: str) -> list[str]:
-    """The splits that were evaluated on episodes of a source, in the paper's order, then the total if there is one."""
+    """The splits that were evaluated on episodes of a source, in their order, then the total if there is one."""
     found = dict.fromkeys(s.group for s in summary.splits + summary.totals if s.source == source)
-    return sorted(found, key=order)
+    return sorted(found, key=lambda group: order(group, summary.environment))
 
 
-def order(group: str) -> int:
-    """Place of a split in the paper's order; the total comes last."""
-    from llarp.tasks.splits import SPLITS
+def order(group: str, environment: EnvironmentName = "rearrangement") -> int:
+    """Place of a split among those of its environment; the total comes last."""
+    splits = _splits(environment)
+    return len(splits) if group == TOTAL else list(splits).index(group)
 
-    return len(SPLITS) if group == TOTAL else list(SPLITS).index(group)
+
+def _splits(environment: EnvironmentName) -> "Mapping[str, SplitFacts]":
+    from llarp.environments.make import family
+
+    return family(environment).splits
 
 
 def summary_table(summary: Summary) -> "Table":
@@ -67,17 +73,22 @@ def summary_table(summary: Summary) -> "Table":
     from rich import box
     from rich.table import Table
 
+    from llarp.environments.make import family
+
+    of = family(summary.environment)
     table = Table(
-        title="Success, % (95 % interval); Total: mean of the nine splits marked T",
+        title="Success, % (95 % interval)" + ("; Total: mean of the nine splits marked T" if of.is_in_paper() else ""),
         box=box.SIMPLE_HEAD,
         title_justify="left",
         title_style="bold",
     )
     table.add_column("split")
-    table.add_column("T")
+    if of.is_in_paper():
+        table.add_column("T")
     for policy in summary.policies:
         table.add_column(policy, justify="right", style="bold" if policy == "policy" else None, no_wrap=True)
-    table.add_column("paper's LLaRP", justify="right", style="dim")
+    if of.is_in_paper():
+        table.add_column("paper's LLaRP", justify="right", style="dim")
     for source in summary.sources:
         if len(summary.sources) > 1:
             table.add_row(f"[italic]{source} episodes[/italic]")
@@ -85,6 +96,9 @@ def summary_table(summary: Summary) -> "Table":
             if group == TOTAL:
                 table.add_section()
             scores = [percent(summary.find(policy, source, group)) for policy in summary.policies]
-            table.add_row(title(group), mark(group), *scores, paper_text(group))
+            if of.is_in_paper():
+                table.add_row(title(group), mark(group), *scores, paper_text(group))
+            else:
+                table.add_row(title(group, of.name), *scores)
         table.add_section()
     return table

@@ -24,7 +24,7 @@ from llarp.errors import UserError
 from llarp.learn.algorithm import Algorithm, Share
 from llarp.learn.checkpoint import Checkpoints, check_writable
 from llarp.learn.cloning import Cloning
-from llarp.learn.demonstrations import Demonstration
+from llarp.learn.demonstrations import Demonstrations
 from llarp.policy.backbones import load_backbone
 from llarp.policy.llarp import LLaRPPolicy
 from llarp.progress import Progress
@@ -36,7 +36,7 @@ OnMetrics = Callable[[int, dict[str, float]], None]
 def train(
     config: TrainConfig,
     policy_config: PolicyConfig,
-    demonstrations: Sequence[Demonstration],
+    demonstrations: Demonstrations,
     store: FeatureStore,
     token_shape: tuple[int, int],
     out: Path,
@@ -88,14 +88,18 @@ def train(
 
     torch.manual_seed(seed)  # every rank starts with the same adapters
     policy = LLaRPPolicy(
-        load_backbone(policy_config), policy_config, token_shape, prefix_bytes=int(config.prefix_cache_gib * 2**30)
+        load_backbone(policy_config),
+        policy_config,
+        token_shape,
+        prefix_bytes=int(config.prefix_cache_gib * 2**30),
+        actions=demonstrations.actions,
     ).to(accelerator.device)
     algorithm = Cloning(config, policy, demonstrations, store, seed, share)
     identity = [
         config.model_dump(exclude={"checkpoint_every", "keep_checkpoints", "log_every", "prefix_cache_gib"}),
         policy.backbone.identity.sha256,
         policy_config.model_dump(),
-        [token_shape, seed, share.ranks, algorithm.validate()],
+        [token_shape, demonstrations.actions, seed, share.ranks, algorithm.validate()],
     ]
     fingerprint = hashlib.sha256(json.dumps(identity).encode()).hexdigest()
     kept = Checkpoints(checkpoints, fingerprint, config.keep_checkpoints)

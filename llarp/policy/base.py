@@ -16,7 +16,7 @@ class Task(Protocol):
 
 
 class Policy(ABC):
-    """Chooses skills for a batch of B episodes that run side by side, one image at a time."""
+    """Chooses actions for a batch of B episodes that run side by side, one image at a time."""
 
     uses_images: bool = True
     """False when `act` ignores its features, so that nothing need be drawn."""
@@ -35,6 +35,6 @@ class Policy(ABC):
             running_B: bool[B]; the action of an episode that has ended is ignored.
 
         Returns:
-            int64[B] indices into `llarp.tasks.skills.SKILLS`, and the next state.
+            int64[B] numbers of actions, and the next state.
 
         """

@@ -8,7 +8,7 @@ import numpy as np
 
 from llarp.errors import UserError
 from llarp.policy.base import Policy, Task
-from llarp.tasks.skills import INDEX, SKILLS, Skill
+from llarp.tasks.skills import SKILLS
 
 
 def episode_rng(seed: int, task: Task) -> np.random.Generator:
@@ -22,8 +22,8 @@ class RandomPolicy(Policy):
 
     uses_images = False
 
-    def __init__(self, seed: int) -> None:
-        self.seed = seed
+    def __init__(self, seed: int, num_actions: int = len(SKILLS)) -> None:
+        self.seed, self.num_actions = seed, num_actions
 
     def start(self, tasks: Sequence[Task]) -> list[np.random.Generator]:
         """One generator per episode."""
@@ -33,15 +33,21 @@ class RandomPolicy(Policy):
         self, features_BPD: np.ndarray | None, state: list[np.random.Generator], running_B: np.ndarray
     ) -> tuple[np.ndarray, list[np.random.Generator]]:
         """One draw per episode."""
-        return np.array([rng.integers(len(SKILLS)) for rng in state], np.int64), state
+        return np.array([rng.integers(self.num_actions) for rng in state], np.int64), state
 
 
 class PlanPolicy(Policy):
-    """The expert: follows each episode's proved plan, and stays with its last skill if the episode goes on."""
+    """The expert: follows each episode's proved plan, and stays with its last action if the episode goes on."""
 
     uses_images = False
 
-    def start(self, tasks: Sequence[Task]) -> list[tuple[Skill, ...]]:
+    def __init__(self, actions: Sequence[Any] = SKILLS) -> None:
+        """Args:
+        actions: the action space that plans are written in.
+        """
+        self._numbers = {action: number for number, action in enumerate(actions)}
+
+    def start(self, tasks: Sequence[Task]) -> list[tuple[Any, ...]]:
         """The plans; UserError for an episode without one."""
         plans = [tuple(getattr(task, "plan", ())) for task in tasks]
         for task, plan in zip(tasks, plans, strict=True):
@@ -54,10 +60,10 @@ class PlanPolicy(Policy):
         return plans
 
     def act(
-        self, features_BPD: np.ndarray | None, state: list[tuple[Skill, ...]], running_B: np.ndarray
-    ) -> tuple[np.ndarray, list[tuple[Skill, ...]]]:
-        """The next skill of each plan."""
-        return np.array([INDEX[plan[0]] for plan in state], np.int64), [plan[1:] or plan for plan in state]
+        self, features_BPD: np.ndarray | None, state: list[tuple[Any, ...]], running_B: np.ndarray
+    ) -> tuple[np.ndarray, list[tuple[Any, ...]]]:
+        """The next action of each plan."""
+        return np.array([self._numbers[plan[0]] for plan in state], np.int64), [plan[1:] or plan for plan in state]
 
 
 class Seeing(Protocol):

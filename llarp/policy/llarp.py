@@ -27,9 +27,9 @@ from llarp.policy.backbone import Backbone, Memory, Prefixes
 from llarp.policy.backbones import load_backbone
 from llarp.policy.base import Policy, Task
 from llarp.policy.baselines import episode_rng
-from llarp.tasks.skills import SKILLS
+from llarp.tasks.skills import NAMES
 
-FORMAT = 1
+FORMAT = 2
 """Version of the saved folder."""
 
 
@@ -74,6 +74,7 @@ class LLaRPPolicy(Policy):
         token_shape: tuple[int, int],
         sampling_seed: int | None = None,
         prefix_bytes: int = 0,
+        actions: Sequence[str] = NAMES,
     ) -> None:
         """Args:
         backbone: as `config` names it.
@@ -81,11 +82,13 @@ class LLaRPPolicy(Policy):
         token_shape: (P, D) of the features.
         sampling_seed: None takes the most probable action; a seed samples, the same whatever shares the batch.
         prefix_bytes: memory in which read instructions are kept for later batches.
+        actions: names of the actions, those of Language Rearrangement unless told.
         """
         self.backbone, self.config, self.token_shape = backbone, config, token_shape
         self.sampling_seed = sampling_seed
+        self.actions = tuple(actions)
         self.prefixes = Prefixes(backbone, prefix_bytes)
-        self.adapters = Adapters(token_shape, config.hidden, backbone.width, len(SKILLS), backbone.embedding_rms)
+        self.adapters = Adapters(token_shape, config.hidden, backbone.width, len(self.actions), backbone.embedding_rms)
 
     def to(self, device: torch.device | str) -> LLaRPPolicy:
         """Moves backbone and adapters."""
@@ -130,7 +133,7 @@ class LLaRPPolicy(Policy):
             "policy": self.config.model_dump(),
             "backbone": asdict(self.backbone.identity),
             "token_shape": list(self.token_shape),
-            "num_actions": len(SKILLS),
+            "actions": list(self.actions),
         }
         with folder_aside(folder) as aside:
             # Not `save_file`: its files can be read by their owner alone.
@@ -138,16 +141,24 @@ class LLaRPPolicy(Policy):
             (aside / "policy.json").write_text(json.dumps(meta, indent=2) + "\n")
 
     @classmethod
-    def load(cls, folder: Path, backbone: Backbone | None = None, sampling_seed: int | None = None) -> LLaRPPolicy:
+    def load(
+        cls,
+        folder: Path,
+        backbone: Backbone | None = None,
+        sampling_seed: int | None = None,
+        actions: Sequence[str] | None = None,
+    ) -> LLaRPPolicy:
         """Reads a saved policy.
 
         Args:
             folder: written by `save`.
             backbone: None loads the one that policy.json names.
             sampling_seed: as in the constructor.
+            actions: names of those that it is to choose from; None takes it as it was trained.
 
         Raises:
-            UserError: a file is missing or damaged, or the backbone has other weights than the trained one.
+            UserError: a file is missing or damaged, the backbone has other weights than the trained one, or the
+                policy was trained for other actions.
 
         """
         meta = _read_meta(folder / "policy.json")
@@ -159,7 +170,13 @@ class LLaRPPolicy(Policy):
                 folder / "policy.json",
                 "use the backbone it was trained on, or train anew",
             )
-        policy = cls(backbone, meta["policy"], meta["token_shape"], sampling_seed)
+        if actions is not None and tuple(actions) != tuple(meta["actions"]):
+            raise UserError(
+                f"trained for {_differences(meta['actions'], actions)}",
+                folder / "policy.json",
+                "evaluate it where it was trained, or train anew",
+            )
+        policy = cls(backbone, meta["policy"], meta["token_shape"], sampling_seed, actions=meta["actions"])
         policy.load_adapters(folder / "adapters.safetensors")
         return policy
 
@@ -191,16 +208,27 @@ def _choose(logits_BA: torch.Tensor, rngs: list[np.random.Generator] | None) -> 
     return np.array([np.searchsorted(row_A, rng.random() * row_A[-1], side="right") for row_A, rng in draws], np.int64)
 
 
+def _differences(trained: Sequence[str], wanted: Sequence[str]) -> str:
+    """Says in a few words how two lists of actions differ."""
+    lacking, more = sorted(set(wanted) - set(trained)), sorted(set(trained) - set(wanted))
+    if not lacking and not more:
+        return "the same actions in another order"
+    parts = [
+        f"{sign} {', '.join(names[:3])}{', ...' if len(names) > 3 else ''}"
+        for sign, names in (("without", lacking), ("with", more))
+        if names
+    ]
+    return f"other actions: {'; '.join(parts)}"
+
+
 def _read_meta(path: Path) -> dict[str, Any]:
     """policy.json with `policy` and `token_shape` typed."""
     try:
         meta = json.loads(path.read_text())
-        if meta["format"] != FORMAT or meta["num_actions"] != len(SKILLS):
-            raise UserError(
-                f"format {meta['format']} with {meta['num_actions']} actions, not {FORMAT} with {len(SKILLS)}",
-                path,
-                "train anew with this version",
-            )
+        if meta["format"] != FORMAT:
+            raise UserError(f"format {meta['format']}, not {FORMAT}", path, "train anew with this version")
+        if not all(isinstance(name, str) for name in meta["actions"]):
+            raise ValueError("actions are no names")
         tokens, dim = meta["token_shape"]
         str(meta["backbone"]["name"]), str(meta["backbone"]["sha256"])
         return meta | {"policy": PolicyConfig.model_validate(meta["policy"]), "token_shape": (int(tokens), int(dim))}

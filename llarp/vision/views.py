@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from llarp.sim.base import Simulator
+from llarp.sim.base import Playable
 from llarp.vision.base import Encoder, FeatureStore
 from llarp.vision.memory import MemoryStore, as_keys, first_occurrences
 
@@ -30,7 +30,7 @@ class ViewFeatures:
         """(P, D): tokens of a view, and numbers of a token."""
         return self.encoder.num_tokens, self.encoder.dim
 
-    def features(self, simulators: Sequence[Simulator]) -> np.ndarray:
+    def features(self, simulators: Sequence[Playable]) -> np.ndarray:
         """float16[N, P, D] features of what N simulators see now."""
         keys = as_keys([simulator.view_key() for simulator in simulators])
         return self.lookup(keys, lambda places: np.stack([simulators[place].render() for place in places]))

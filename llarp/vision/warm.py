@@ -13,16 +13,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
-from llarp.config import CameraConfig
+from llarp.environments.base import AnyEpisode
 from llarp.files import folder_aside
 from llarp.progress import Progress, track
-from llarp.sim.base import Simulator
-from llarp.sim.embedded import EmbeddedSimulator
-from llarp.tasks.episode import Episode
+from llarp.sim.base import Playable
 from llarp.vision.encoder import ViTEncoder, load_encoder
 from llarp.vision.memory import as_keys, first_occurrences
 from llarp.vision.store import Shard, ShardStore, register_shards, write_shard
@@ -32,7 +30,11 @@ CHUNK_EPISODES = 128
 CHUNK_VIEWS = 1024
 """Views per shard."""
 
-MakeSimulator = Callable[[CameraConfig], Simulator]
+MakeSimulator = Callable[[], Playable]
+"""Makes what episodes are played in; other processes are given it."""
+
+
+P = TypeVar("P", bound=Playable)
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class Visit:
     """(actions taken before it, key) of each, in order."""
 
 
-def replay(simulator: Simulator, episode: Episode) -> Iterator[int]:
+def replay(simulator: Playable, episode: AnyEpisode) -> Iterator[int]:
     """Puts a simulator before each action of a demonstration in turn; yields the action's number."""
     simulator.reset(episode)
     for step, skill in enumerate(episode.demonstration):
@@ -58,13 +60,12 @@ class _Worker:
 
     def __init__(
         self,
-        episodes: Sequence[Episode],
-        camera: CameraConfig,
+        episodes: Sequence[AnyEpisode],
         make: MakeSimulator,
         encoder: ViTEncoder,
         batch_size: int,
     ) -> None:
-        self.episodes, self.simulator, self.encoder, self.batch_size = episodes, make(camera), encoder, batch_size
+        self.episodes, self.simulator, self.encoder, self.batch_size = episodes, make(), encoder, batch_size
 
     def keys(self, part: slice) -> list[list[bytes]]:
         return [[self.simulator.view_key() for _ in replay(self.simulator, each)] for each in self.episodes[part]]
@@ -101,14 +102,12 @@ _WORKER: _Worker
 """This process's; set once by `_start`."""
 
 
-def _start(
-    episodes: Sequence[Episode], camera: CameraConfig, make: MakeSimulator, encoder: Path, batch_size: int
-) -> None:
+def _start(episodes: Sequence[AnyEpisode], make: MakeSimulator, encoder: Path, batch_size: int) -> None:
     global _WORKER
     import torch
 
     torch.set_num_threads(1)
-    _WORKER = _Worker(episodes, camera, make, load_encoder(encoder), batch_size)
+    _WORKER = _Worker(episodes, make, load_encoder(encoder), batch_size)
 
 
 def _keys(part: slice) -> list[list[bytes]]:
@@ -131,13 +130,12 @@ def _mapping(workers: int, *setup: Any) -> Iterator[Callable[..., Iterator[Any]]
 
 
 def warm(
-    episodes: Sequence[Episode],
+    episodes: Sequence[AnyEpisode],
     encoder: str | os.PathLike[str],
     out: str | os.PathLike[str],
-    camera: CameraConfig,
+    make: MakeSimulator,
     batch_size: int,
     workers: int,
-    make_simulator: MakeSimulator = EmbeddedSimulator,
 ) -> list[list[bytes]]:
     """Writes the feature store of all views of the episodes' demonstrations: whole or not at all.
 
@@ -145,10 +143,9 @@ def warm(
         episodes: with demonstrations; each process gets all of them, so large sets are best read lazily.
         encoder: folder of the frozen encoder; every process loads it.
         out: folder of the store; an older one is replaced.
-        camera: of the simulators.
+        make: makes the simulator of a process; importable by name where there are several processes.
         batch_size: images per call of the encoder.
         workers: processes, one thread each; the files do not depend on it.
-        make_simulator: must be importable by name where there are several processes.
 
     Returns:
         Per episode the key of what is seen before each action.
@@ -157,7 +154,7 @@ def warm(
     with folder_aside(out) as folder:
         store = ShardStore.create(folder, load_encoder(encoder))
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads starve the other processes
-        with _mapping(workers, episodes, camera, make_simulator, Path(encoder), batch_size) as map_all:
+        with _mapping(workers, episodes, make, Path(encoder), batch_size) as map_all:
             parts = [slice(start, start + CHUNK_EPISODES) for start in range(0, len(episodes), CHUNK_EPISODES)]
             per_part = track(map_all(_keys, parts), "view keys", len(parts), "part")
             keys = [episode_keys for part in per_part for episode_keys in part]
@@ -171,7 +168,7 @@ def warm(
     return keys
 
 
-def plan(episodes: Sequence[Episode], keys: Sequence[Sequence[bytes]]) -> list[list[Visit]]:
+def plan(episodes: Sequence[AnyEpisode], keys: Sequence[Sequence[bytes]]) -> list[list[Visit]]:
     """The chunks of work: each distinct view once, where it first occurs, layout by layout."""
     places = [(number, step) for number, steps in enumerate(keys) for step in range(len(steps))]
     if not places:
@@ -192,7 +189,7 @@ def _num_views(chunk: Sequence[Visit]) -> int:
     return sum(len(visit.views) for visit in chunk)
 
 
-def distinct_views(episodes: Sequence[Episode], simulator: Simulator, seed: int) -> Iterator[Simulator]:
+def distinct_views(episodes: Sequence[AnyEpisode], simulator: P, seed: int) -> Iterator[P]:
     """Shows a simulator at views of demonstrations, none twice, in an order that the seed decides."""
     seen: set[bytes] = set()
     for number in np.random.default_rng(seed).permutation(len(episodes)):
@@ -203,15 +200,8 @@ def distinct_views(episodes: Sequence[Episode], simulator: Simulator, seed: int)
                 yield simulator
 
 
-def sample_frames(
-    episodes: Sequence[Episode],
-    camera: CameraConfig,
-    count: int,
-    seed: int,
-    make_simulator: MakeSimulator = EmbeddedSimulator,
-) -> np.ndarray:
+def sample_frames(episodes: Sequence[AnyEpisode], simulator: Playable, count: int, seed: int) -> np.ndarray:
     """uint8[N, H, W, 3] distinct frames of demonstrations; N is `count`, or fewer where there are fewer."""
-    simulator = make_simulator(camera)
     frames = np.empty((count, *simulator.image_shape), np.uint8)
     drawn = 0
     with Progress("frames drawn", count, "frame") as progress:

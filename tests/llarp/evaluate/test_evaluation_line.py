@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from llarp.config import CameraConfig, EncoderConfig, EpisodesConfig, load_params
+from llarp.environments.make import make_environment
 from llarp.evaluate import rows as results
 from llarp.evaluate.film import write_strips
 from llarp.evaluate.play import find_scene, play
@@ -37,7 +38,8 @@ def setup(tmp_path_factory):
     encoder = load_encoder(folder / "encoder")
     config = params.policy.model_copy(update={"hidden": 16})
     LLaRPPolicy(load_backbone(config), config, (encoder.num_tokens, encoder.dim)).save(folder / "policy")
-    return Setup(CAMERA, params.reward, 3, 2, policy=folder / "policy", encoder=folder / "encoder")
+    environment = make_environment(params.model_copy(update={"camera": CAMERA, "seed": 3}))
+    return Setup(environment, 2, policy=folder / "policy", encoder=folder / "encoder")
 
 
 @pytest.fixture(scope="module")

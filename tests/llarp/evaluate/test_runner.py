@@ -7,6 +7,7 @@ import pytest
 from fakes import Corridor, make_episode
 
 from llarp.config import load_params
+from llarp.environments.make import make_environment
 from llarp.errors import UserError
 from llarp.evaluate import runner
 from llarp.evaluate.runner import Setup, evaluate, evaluate_all
@@ -43,11 +44,11 @@ class Walker(Policy):
 
 @pytest.fixture
 def corridor(monkeypatch):
-    monkeypatch.setattr(runner, "_world", lambda policy, camera: Corridor())
+    monkeypatch.setattr(runner, "_world", lambda policy, environment: Corridor())
 
 
 def run(policy, episodes, batch_size=4, views=None, **more):
-    return evaluate(policy, "policy", episodes, views, PARAMS.camera, PARAMS.reward, batch_size, **more)
+    return evaluate(policy, "policy", episodes, views, make_environment(PARAMS), batch_size, **more)
 
 
 def test_a_row_tells_how_the_episode_went(corridor):
@@ -98,7 +99,7 @@ def test_each_episode_is_given_its_own_feature(corridor):
 
 def test_a_policy_without_eyes_draws_nothing(monkeypatch):
     worlds = []
-    monkeypatch.setattr(runner, "_world", lambda policy, camera: worlds.append(Corridor()) or worlds[-1])
+    monkeypatch.setattr(runner, "_world", lambda policy, environment: worlds.append(Corridor()) or worlds[-1])
     run(RandomPolicy(0), EPISODES)
     assert worlds and all(world.rendered == 0 for world in worlds)
 
@@ -109,7 +110,7 @@ def test_progress_counts_every_episode_once(corridor):
     assert counts == [4, 4, 3]
 
 
-SETUP = Setup(PARAMS.camera, PARAMS.reward, seed=5, batch_size=4)
+SETUP = Setup(make_environment(PARAMS), batch_size=4)
 
 
 def in_rooms():

@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from llarp.config import load_params
-from llarp.learn.demonstrations import Demonstration
+from llarp.learn.demonstrations import Demonstration, Demonstrations
 from llarp.learn.trainer import train
+from llarp.tasks.skills import NAMES
 from llarp.vision.memory import MemoryStore
 
 SHAPE = (1, 16)
@@ -52,7 +53,7 @@ def run(out: Path, stop_after: int | None = None, config=TRAIN, policy=POLICY, c
             raise Interrupted
 
     demonstrations, store = content or data()
-    train(config, policy, demonstrations, store, SHAPE, out, seed, on_metrics)
+    train(config, policy, Demonstrations(demonstrations, NAMES), store, SHAPE, out, seed, on_metrics)
     return metrics
 
 

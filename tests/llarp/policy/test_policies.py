@@ -13,7 +13,7 @@ from llarp.errors import UserError
 from llarp.policy.backbones import load_backbone
 from llarp.policy.baselines import Blind, PlanPolicy, RandomPolicy
 from llarp.policy.llarp import LLaRPPolicy, Trajectories
-from llarp.tasks.skills import INDEX, SKILLS, Skill
+from llarp.tasks.skills import INDEX, NAMES, SKILLS, Skill
 
 T, SHAPE = 6, (4, 5)
 
@@ -212,6 +212,22 @@ class TestSavedFolder:
         with pytest.raises(UserError, match="policy.json: adapters were trained on weights"):
             LLaRPPolicy.load(saved, other)
 
+    def test_a_policy_for_other_actions_is_refused(self, saved, llama):
+        assert LLaRPPolicy.load(saved, llama[0], actions=NAMES).actions == NAMES
+        with pytest.raises(UserError, match="trained for other actions: without fly; with close_cab") as error:
+            LLaRPPolicy.load(saved, llama[0], actions=("fly",))
+        assert "\n" not in str(error.value)
+        with pytest.raises(UserError, match="trained for the same actions in another order"):
+            LLaRPPolicy.load(saved, llama[0], actions=NAMES[::-1])
+
+    def test_it_answers_with_the_actions_it_was_made_for(self, llama, tmp_path):
+        policy = make(*llama, actions=("left", "right"))
+        policy.save(tmp_path / "two")
+        loaded = LLaRPPolicy.load(tmp_path / "two", llama[0])
+        assert loaded.actions == ("left", "right")
+        logits_NA, _ = loaded.evaluate(WHOLE)
+        assert logits_NA.shape[1] == 2
+
     @pytest.mark.parametrize("name", ["policy.json", "adapters.safetensors"])
     def test_missing_and_damaged_files_are_named(self, saved, llama, name):
         (saved / name).write_bytes((saved / name).read_bytes()[:100])
@@ -222,7 +238,7 @@ class TestSavedFolder:
             LLaRPPolicy.load(saved, llama[0])
 
     @pytest.mark.parametrize(
-        ("key", "value"), [("format", 99), ("num_actions", 3), ("token_shape", [1]), ("policy", {}), ("backbone", {})]
+        ("key", "value"), [("format", 99), ("actions", [3]), ("token_shape", [1]), ("policy", {}), ("backbone", {})]
     )
     def test_other_versions_and_missing_keys_are_refused(self, saved, llama, key, value):
         meta = json.loads((saved / "policy.json").read_text())

@@ -1,6 +1,7 @@
 """Every view of the demonstrations is encoded once, whatever the number of processes."""
 
 import dataclasses
+from functools import partial
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ CONFIG = EncoderConfig(
     name="mae-tiny", weights=None, output="units", frames=16, epochs=1, batch_size=8, lr=1e-3, mask_ratio=0.75,
     patch=8, dim=8, depth=1, heads=2,
 )  # fmt: skip
+make = partial(EmbeddedSimulator, CAMERA)
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +34,7 @@ def episodes():
 def encoder(episodes, tmp_path_factory):
     """Folder of a tiny encoder."""
     folder = tmp_path_factory.mktemp("warm") / "encoder"
-    train_mae(sample_frames(episodes, CAMERA, 16, 0), CONFIG, 0, folder)
+    train_mae(sample_frames(episodes, EmbeddedSimulator(CAMERA), 16, 0), CONFIG, 0, folder)
     return folder
 
 
@@ -48,7 +50,7 @@ def contents(folder):
 
 
 def test_keys_are_those_seen_before_each_action(episodes, encoder, tmp_path):
-    keys = warm(episodes, encoder, tmp_path / "features", CAMERA, batch_size=4, workers=1)
+    keys = warm(episodes, encoder, tmp_path / "features", make, batch_size=4, workers=1)
     simulator = EmbeddedSimulator(CAMERA)
     simulator.reset(episodes[1])
     for key, skill in zip(keys[1], episodes[1].demonstration, strict=True):
@@ -58,7 +60,7 @@ def test_keys_are_those_seen_before_each_action(episodes, encoder, tmp_path):
 
 
 def test_features_are_those_of_the_views(episodes, encoder, tmp_path, small_chunks):
-    keys = warm(episodes, encoder, tmp_path / "features", CAMERA, batch_size=4, workers=1)
+    keys = warm(episodes, encoder, tmp_path / "features", make, batch_size=4, workers=1)
     frozen, simulator = load_encoder(encoder), EmbeddedSimulator(CAMERA)
     store = ShardStore.open(tmp_path / "features", frozen)
     for episode, episode_keys in zip(episodes, keys, strict=True):
@@ -73,13 +75,13 @@ def test_no_view_is_encoded_twice(episodes, encoder, tmp_path, small_chunks, mon
     encoded = []
     encode = ViTEncoder.encode
     monkeypatch.setattr(ViTEncoder, "encode", lambda self, images: encoded.append(len(images)) or encode(self, images))
-    keys = warm(episodes, encoder, tmp_path / "features", CAMERA, batch_size=4, workers=1)
+    keys = warm(episodes, encoder, tmp_path / "features", make, batch_size=4, workers=1)
     assert sum(encoded) == len({key for episode_keys in keys for key in episode_keys})
     assert max(encoded) == 4
 
 
 def test_the_files_do_not_depend_on_the_number_of_processes(episodes, encoder, tmp_path, small_chunks):
-    keys = {n: warm(episodes, encoder, tmp_path / str(n), CAMERA, batch_size=4, workers=n) for n in (1, 2)}
+    keys = {n: warm(episodes, encoder, tmp_path / str(n), make, batch_size=4, workers=n) for n in (1, 2)}
     assert keys[1] == keys[2]
     assert contents(tmp_path / "1") == contents(tmp_path / "2")
     assert len(contents(tmp_path / "1")) > 2
@@ -97,29 +99,33 @@ def test_chunks_hold_each_view_once_layout_by_layout(episodes, small_chunks):
 
 
 def test_without_episodes_the_store_is_empty(encoder, tmp_path):
-    assert warm([], encoder, tmp_path / "features", CAMERA, batch_size=4, workers=1) == []
+    assert warm([], encoder, tmp_path / "features", make, batch_size=4, workers=1) == []
     assert len(ShardStore.open(tmp_path / "features")) == 0
 
 
 def test_what_fails_leaves_the_old_store(episodes, encoder, tmp_path):
-    warm(episodes[:1], encoder, tmp_path / "features", CAMERA, batch_size=4, workers=1)
+    warm(episodes[:1], encoder, tmp_path / "features", make, batch_size=4, workers=1)
     before = contents(tmp_path / "features")
     unknown = dataclasses.replace(episodes[0], layout="nowhere")
     with pytest.raises(UserError, match="nowhere"):
-        warm([*episodes, unknown], encoder, tmp_path / "features", CAMERA, batch_size=4, workers=1)
+        warm([*episodes, unknown], encoder, tmp_path / "features", make, batch_size=4, workers=1)
     assert contents(tmp_path / "features") == before
     assert [path.name for path in tmp_path.iterdir()] == ["features"]
 
 
 def test_frames_are_distinct_and_drawn_by_seed(episodes):
-    frames = sample_frames(episodes, CAMERA, 8, 1)
+    frames = sample_frames(episodes, EmbeddedSimulator(CAMERA), 8, 1)
     assert frames.shape == (8, 32, 32, 3) and frames.dtype == np.uint8
-    np.testing.assert_array_equal(frames, sample_frames(episodes, CAMERA, 8, 1))
+    np.testing.assert_array_equal(frames, sample_frames(episodes, EmbeddedSimulator(CAMERA), 8, 1))
     assert len({frame.tobytes() for frame in frames}) == 8
-    assert (frames != sample_frames(episodes, CAMERA, 8, 2)).any()
+    assert (frames != sample_frames(episodes, EmbeddedSimulator(CAMERA), 8, 2)).any()
 
 
 def test_fewer_frames_where_there_are_fewer_views(episodes):
     simulator = EmbeddedSimulator(CAMERA)
     distinct = sum(1 for _ in distinct_views(episodes, simulator, 0))
-    assert len(sample_frames(episodes, CAMERA, 1000, 0)) == distinct < sum(len(e.demonstration) for e in episodes)
+    assert (
+        len(sample_frames(episodes, EmbeddedSimulator(CAMERA), 1000, 0))
+        == distinct
+        < sum(len(e.demonstration) for e in episodes)
+    )
