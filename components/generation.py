@@ -47,6 +47,8 @@ def write_shards(folder: Path, seed: int, config: EpisodesConfig) -> None:
 
     A shard appears whole or not at all, and what it holds depends on the seed, its number and `config` alone.
     """
+    import pyarrow as pa
+
     from llarp.tasks import store
 
     for half_written in folder.glob("*/.*"):
@@ -64,7 +66,7 @@ def write_shards(folder: Path, seed: int, config: EpisodesConfig) -> None:
         config.address,
     )
     for path, parts in todo:
-        store.write_tables(path, islice(done, len(parts)))
+        store.write_table(path, pa.concat_tables(islice(done, len(parts))))
     next(done, None)  # lets the bar and the processes end
 
 

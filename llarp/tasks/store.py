@@ -40,18 +40,19 @@ def write(path: str | Path, episodes: Iterable[Episode]) -> int:
         UserError: the folder cannot be written to, or an object's name or pose is none that the columns can say.
 
     """
-    rest = iter(episodes)
-    return write_tables(path, (to_table(group) for group in iter(lambda: tuple(islice(rest, ROWS_PER_GROUP)), ())))
-
-
-def write_tables(path: str | Path, tables: Iterable[pa.Table]) -> int:
-    """As `write`, from tables of `columns.to_table`: one row group per ROWS_PER_GROUP rows of each."""
     count = 0
+    rest = iter(episodes)
     with file_aside(path) as aside, pq.ParquetWriter(aside, SCHEMA, compression="zstd") as writer:
-        for table in tables:
-            writer.write_table(table, row_group_size=ROWS_PER_GROUP)
-            count += len(table)
+        while group := tuple(islice(rest, ROWS_PER_GROUP)):
+            writer.write_table(to_table(group))
+            count += len(group)
     return count
+
+
+def write_table(path: str | Path, table: pa.Table) -> None:
+    """As `write`, from a table of `columns.to_table`."""
+    with file_aside(path) as aside, pq.ParquetWriter(aside, SCHEMA, compression="zstd") as writer:
+        writer.write_table(table, row_group_size=ROWS_PER_GROUP)
 
 
 def read(path: str | Path) -> list[Episode]:
