@@ -13,8 +13,6 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
 from llarp.config import CameraConfig, RewardConfig
-from llarp.errors import UserError
-from llarp.scenes.extension import file
 from llarp.scenes.layouts import layout as layout_of
 from llarp.sim import sight
 from llarp.sim.batched_rules import NOBODY, BatchedRules
@@ -25,7 +23,6 @@ from llarp.sim.episode_table import EpisodeTable
 from llarp.sim.look_table import look_numbers
 from llarp.sim.rewards import step_reward
 from llarp.tasks.episode import HORIZON, Episode
-from llarp.tasks.own_skills import FILE, own_skills
 from llarp.tasks.skills import SKILLS
 
 Draw = Callable[[np.ndarray], np.ndarray]
@@ -80,12 +77,9 @@ class RearrangementVectorEnv(gymnasium.vector.VectorEnv[dict[str, Any], np.ndarr
         render_mode: rgb_array or None.
 
         Raises:
-            UserError: when there is no episode, or a lab has added skills.
+            UserError: when there is no episode.
 
         """
-        if own_skills():
-            do = f"step RearrangementEnv instead, or take {FILE} away"
-            raise UserError("skills of one's own cannot be stepped in batches", file(FILE), do)
         self.episodes, self.reward, self.num_envs = some(episodes), reward, num_envs
         self.obs, self.features, self.render_mode = obs, features, render_mode
         self.painter = painter(camera)

@@ -14,6 +14,7 @@ PARTS = (
     "pipelines",
     "presets",
     "incoming",
+    "yours",
     ".dvc/config",
     ".dvc/.gitignore",
     ".dvcignore",
