@@ -39,7 +39,8 @@ def run(params: Params, paths: Paths, on_metrics: OnMetrics = ignore) -> Result:
             f"The encoder gives {encoder.num_tokens} x {encoder.dim} numbers per image; it is not probed here."
         )
     count = min(PROBED_FRAMES, params.encoder.frames)
-    probes = probe.compare(encoder, probe.sample_labelled(unseen, params.camera, count, params.seed), params.seed)
+    sample = probe.sample_labelled(unseen, environment.simulator(), params.camera, count, params.seed)
+    probes = probe.compare(encoder, sample, params.seed)
     with file_aside(paths.probe) as aside:
         aside.write_text(json.dumps([asdict(entry) for entry in probes], indent=1) + "\n")
     table = [f"{'probe of':<20}{'in view':>9}{'held':>9}{'fridge open':>13}"]

@@ -124,6 +124,7 @@ def play(
     from llarp.config import load_params
     from llarp.evaluate.play import find_scene
     from llarp.evaluate.play import play as show
+    from llarp.sim.make import make_simulator
     from llarp.tasks.store import Episodes
     from llarp.vision.memory import MemoryStore
     from llarp.vision.views import ViewFeatures
@@ -135,7 +136,7 @@ def play(
     loaded = load(model)
     encoder = loaded.encoder
     views = ViewFeatures(encoder, MemoryStore(encoder.num_tokens, encoder.dim))
-    show(loaded.policy, views, scene, loaded.params.camera, out, instruction)
+    show(loaded.policy, views, scene, make_simulator(loaded.params), out, instruction)
     print(out)
 
 

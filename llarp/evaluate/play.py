@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from llarp.config import CameraConfig
 from llarp.errors import UserError
 from llarp.evaluate.film import Film, Shot, write_gif
 from llarp.policy.base import Policy
 from llarp.scenes.catalog import CATEGORIES
+from llarp.sim.base import Simulator
 from llarp.tasks.episode import HORIZON, Episode
 from llarp.tasks.goals import satisfied
 from llarp.tasks.skills import SKILLS, words
@@ -45,7 +45,7 @@ def play(
     policy: Policy,
     views: ViewFeatures | None,
     episode: Episode,
-    camera: CameraConfig,
+    simulator: Simulator,
     out: str | Path,
     instruction: str | None = None,
     max_steps: int = HORIZON,
@@ -57,7 +57,7 @@ def play(
         policy: who decides.
         views: what it sees with; None for a policy without images.
         episode: the apartment, its objects, and the task unless `instruction` gives another.
-        camera: the head camera.
+        simulator: where it happens.
         out: the GIF.
         instruction: free text in place of the episode's own. Its goal is then unknown: the film goes on to
             `max_steps` and success is not judged.
@@ -68,15 +68,12 @@ def play(
         UserError: `out` is no .gif, or `max_steps` is out of range.
 
     """
-    from llarp.sim.embedded import EmbeddedSimulator
-
     if Path(out).suffix.lower() != ".gif":
         raise UserError("only GIF is written", out, "give a name that ends with .gif")
     if not 1 <= max_steps <= HORIZON:
         raise UserError(f"{max_steps} steps", "max_steps", f"choose 1 to {HORIZON}")
     goal_known = instruction is None or instruction == episode.instruction
     task = episode if instruction is None else replace(episode, instruction=instruction)
-    simulator = EmbeddedSimulator(camera)
     simulator.reset(task)
     state = policy.start([task])
     say(task.instruction)

@@ -12,10 +12,12 @@ import numpy as np
 
 from llarp.config import CameraConfig
 from llarp.scenes.catalog import CATEGORIES, category_of_asset
+from llarp.sim.base import Playable
 from llarp.sim.drawing import corners
 from llarp.sim.embedded import EmbeddedSimulator
 from llarp.sim.rules import REACH_M
 from llarp.tasks.episode import Episode
+from llarp.tasks.skills import Skill
 from llarp.vision.encoder import Output, ViTEncoder
 from llarp.vision.warm import distinct_views
 
@@ -65,11 +67,48 @@ class Probe:
         return {f"probe/{self.features}/{name}": figures[name] for name in ("in_view", "held", "fridge_open")}
 
 
-def sample_labelled(episodes: Sequence[Episode], camera: CameraConfig, count: int, seed: int) -> Labelled:
-    """Distinct frames of demonstrations, at most `count`, and what is true of them."""
+class _Together(Playable):
+    """The embedded simulator, which knows what is in view, beside the one that is drawn."""
+
+    def __init__(self, known: EmbeddedSimulator, drawn: Playable) -> None:
+        self.known, self.drawn = known, drawn
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        return self.drawn.image_shape
+
+    def reset(self, episode: Episode) -> None:
+        self.known.reset(episode)
+        self.drawn.reset(episode)
+
+    def apply(self, action: Skill) -> bool:
+        self.drawn.apply(action)
+        return self.known.apply(action)
+
+    def view_key(self) -> bytes:
+        return self.drawn.view_key()
+
+    def render(self) -> np.ndarray:
+        return self.drawn.render()
+
+
+def sample_labelled(
+    episodes: Sequence[Episode], drawn: Playable, camera: CameraConfig, count: int, seed: int
+) -> Labelled:
+    """Distinct frames of demonstrations, at most `count`, and what is true of them.
+
+    Args:
+        episodes: with demonstrations.
+        drawn: the simulator whose frames they are.
+        camera: its camera; what is in view is worked out for the embedded simulator.
+        count: at most.
+        seed: of the order.
+
+    """
     simulator = EmbeddedSimulator(camera)
     frames, in_view, held, fridge_open = [], [], [], []
-    for _, _ in zip(range(count), distinct_views(episodes, simulator, seed), strict=False):
+    views = distinct_views(episodes, _Together(simulator, drawn), seed)
+    for _, shown in zip(range(count), views, strict=False):
         view, pose = simulator.view(), simulator.pose
         row = np.zeros(len(CATEGORIES), bool)
         boxes = simulator.painter.camera.pixel_boxes(
@@ -78,7 +117,7 @@ def sample_labelled(episodes: Sequence[Episode], camera: CameraConfig, count: in
         for placement, (top, bottom, left, right) in zip(view.placements, boxes, strict=True):
             if (bottom - top) * (right - left) >= MIN_PIXELS and pose.distance(placement.x, placement.y) <= REACH_M:
                 row[_INDEX[category_of_asset(placement.asset)]] = True
-        frames.append(simulator.render())
+        frames.append(shown.render())
         in_view.append(row)
         held.append(len(CATEGORIES) if view.held is None else _INDEX[category_of_asset(view.held[0])])
         fridge_open.append(any(handle == "fridge_handle" for handle, _ in view.joints))

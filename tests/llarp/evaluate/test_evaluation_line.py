@@ -73,6 +73,15 @@ def test_playing_a_free_instruction(setup, episodes, tmp_path):
     policy, views = setup.load("policy")
     said = []
     scene = find_scene(episodes, "Move an apple to the sofa")
-    film = play(policy, views, scene, CAMERA, tmp_path / "play.gif", "Move an apple to the sofa", 3, said.append)
+    film = play(
+        policy,
+        views,
+        scene,
+        EmbeddedSimulator(CAMERA),
+        tmp_path / "play.gif",
+        "Move an apple to the sofa",
+        3,
+        said.append,
+    )
     assert film.success is None and len(film.shots) == 4 and len(said) == 5
     assert film.shots[0].image.shape == (32, 32, 3)

@@ -4,25 +4,17 @@ import pytest
 from fakes import Corridor, make_episode
 from PIL import Image
 
-from llarp.config import load_params
 from llarp.errors import UserError
 from llarp.evaluate.play import find_scene, mentioned, play
 from llarp.policy.baselines import PlanPolicy
 from llarp.tasks.episode import ObjectInstance
 from llarp.tasks.skills import Skill
 
-CAMERA = load_params().camera
-
-
-@pytest.fixture(autouse=True)
-def corridor(monkeypatch):
-    monkeypatch.setattr("llarp.sim.embedded.EmbeddedSimulator", lambda camera: Corridor())
-
 
 def test_the_episodes_own_instruction_is_judged(tmp_path):
     said = []
     episode = make_episode(plan=(Skill("pick", "apple"), Skill("nav", "chair"), Skill("nav", "sofa")))
-    film = play(PlanPolicy(), None, episode, CAMERA, tmp_path / "play.gif", say=said.append)
+    film = play(PlanPolicy(), None, episode, Corridor(), tmp_path / "play.gif", say=said.append)
     assert film.success is True and len(film.shots) == 4
     assert [line.strip() for line in said] == [
         "Walk 2 times", "1. pick apple (invalid)", "2. go to chair", "3. go to sofa", "goal reached",
@@ -33,7 +25,9 @@ def test_the_episodes_own_instruction_is_judged(tmp_path):
 
 def test_a_goal_that_is_not_reached_is_told(tmp_path):
     said = []
-    film = play(PlanPolicy(), None, make_episode(steps=9), CAMERA, tmp_path / "play.gif", max_steps=3, say=said.append)
+    film = play(
+        PlanPolicy(), None, make_episode(steps=9), Corridor(), tmp_path / "play.gif", max_steps=3, say=said.append
+    )
     assert film.success is False and said[-1] == "goal not reached" and len(film.shots) == 4
 
 
@@ -41,7 +35,7 @@ def test_a_free_instruction_is_not_judged_and_runs_to_the_limit(tmp_path):
     said = []
     episode = make_episode()
     film = play(
-        PlanPolicy(), None, episode, CAMERA, tmp_path / "play.gif", "Do as you like", max_steps=5, say=said.append
+        PlanPolicy(), None, episode, Corridor(), tmp_path / "play.gif", "Do as you like", max_steps=5, say=said.append
     )
     assert film.success is None and film.title == "Do as you like" and len(film.shots) == 6
     assert said[0] == "Do as you like" and said[-1] == "free instruction: success is not judged"
@@ -49,7 +43,9 @@ def test_a_free_instruction_is_not_judged_and_runs_to_the_limit(tmp_path):
 
 def test_the_episodes_own_words_count_as_its_own_instruction(tmp_path):
     episode = make_episode()
-    film = play(PlanPolicy(), None, episode, CAMERA, tmp_path / "play.gif", episode.instruction, say=lambda line: None)
+    film = play(
+        PlanPolicy(), None, episode, Corridor(), tmp_path / "play.gif", episode.instruction, say=lambda line: None
+    )
     assert film.success is True
 
 
@@ -58,7 +54,7 @@ def test_the_episodes_own_words_count_as_its_own_instruction(tmp_path):
 ])  # fmt: skip
 def test_bad_input_writes_nothing(tmp_path, out, max_steps, message):
     with pytest.raises(UserError, match=message):
-        play(PlanPolicy(), None, make_episode(), CAMERA, tmp_path / out, max_steps=max_steps)
+        play(PlanPolicy(), None, make_episode(), Corridor(), tmp_path / out, max_steps=max_steps)
     assert list(tmp_path.iterdir()) == []
 
 

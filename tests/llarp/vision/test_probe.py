@@ -70,7 +70,7 @@ def test_labels_are_what_the_simulator_shows():
     episode = make_episode(0)
     simulator = EmbeddedSimulator(CAMERA)
     open_views = [simulator.view_key() for _ in replay(simulator, episode) if "fridge_handle" in simulator.opened]
-    sample = sample_labelled([episode], CAMERA, 100, seed=0)
+    sample = sample_labelled([episode], EmbeddedSimulator(CAMERA), CAMERA, 100, seed=0)
     assert sample.frames.shape == (len(sample.held), 32, 32, 3) and sample.in_view.shape == (len(sample.held), 33)
     assert 0 < sample.fridge_open.sum() <= len(open_views)
     assert (sample.held == len(CATEGORIES)).all()  # nothing is ever picked up
@@ -83,6 +83,7 @@ def test_the_held_category_is_told():
     episode = make_episode(0)
     apple = next(entry for entry in episode.objects if entry.category == "apple")
     steps = (Skill("nav", apple.receptacle), Skill("pick", "apple"), Skill("nav", "chair"))
-    sample = sample_labelled([dataclasses.replace(episode, demonstration=steps)], CAMERA, 100, seed=0)
+    simulator = EmbeddedSimulator(CAMERA)
+    sample = sample_labelled([dataclasses.replace(episode, demonstration=steps)], simulator, CAMERA, 100, seed=0)
     number = [entry.id for entry in CATEGORIES].index("apple")
     assert sample.held.tolist() == [33, 33, number]
