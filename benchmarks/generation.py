@@ -5,7 +5,6 @@ of all processes' resident memory, sampled five times a second.
 """
 
 import argparse
-import shutil
 import tempfile
 import threading
 import time
@@ -102,7 +101,6 @@ def main() -> None:
             _ = episodes[len(episodes) // 2]
         with timed(seconds, "read"):
             count = sum(1 for _ in episodes)
-        shutil.rmtree(folder / card.CARD, ignore_errors=True)
 
     total = report.episodes
     print(f"{total:,} episodes ({count:,} of training) by {arguments.workers} processes, each proved")
