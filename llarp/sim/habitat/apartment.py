@@ -6,6 +6,7 @@ that a process should have. Physics is never stepped; bodies are put where they 
 API: habitat-sim 0.3.x (https://aihabitat.org/docs/habitat-sim/).
 """
 
+import atexit
 import hashlib
 import math
 from collections import Counter
@@ -78,6 +79,7 @@ class Apartment:
         configuration = self._configuration(layout)
         if self._simulator is None:
             self._simulator = self._habitat.Simulator(configuration)
+            atexit.register(self.close)  # while the graphics library is still there
         else:
             self._simulator.reconfigure(configuration)
         self._layout, self._bodies = layout, {}
