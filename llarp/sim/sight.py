@@ -17,6 +17,7 @@ import numpy as np
 
 from llarp.config import CameraConfig
 from llarp.scenes.catalog import HANDLES, NAV_TARGETS
+from llarp.scenes.extension import extension
 from llarp.scenes.layout import Pose
 from llarp.sim.bodies import form_body
 from llarp.sim.camera import Camera
@@ -197,8 +198,11 @@ def _inward(camera: Camera) -> list[list[float]]:
 
 @lru_cache(maxsize=4096)
 def scene_words(config: CameraConfig, name: str) -> np.ndarray:
-    """uint64[P, 2] a word per pose of a layout: drawing code, camera, furniture and where the robot stands."""
-    furniture = word(geometry(name).layout).tobytes()
+    """uint64[P, 2] a word per pose of a layout: drawing code, camera, furniture and where the robot stands.
+
+    What a lab adds is part of it, whose colours and shapes may change under the same names.
+    """
+    furniture = word(geometry(name).layout, extension()).tobytes()
     return np.array([word(VERSION, config, furniture, pose) for pose in poses_of(name)])
 
 

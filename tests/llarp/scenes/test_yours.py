@@ -39,8 +39,8 @@ from llarp.tasks.skills import SKILLS
 from llarp.tasks.templates import language
 
 params, world = load_params(PARAMS), RuleWorld()
-episodes = [*generate("train", 250, 7, params.episodes, world=world),
-            *generate("new_scenes", 60, 7, params.episodes, world=world)]
+episodes = [*generate("train", 120, 7, params.episodes, world=world),
+            *generate("new_scenes", 20, 7, params.episodes, world=world)]
 asked = [e for e in episodes if "candle" in str(e.goal) and "bookshelf" in str(e.goal)] \\
     or [e for e in episodes if "bookshelf" in str(e.goal)]
 proved = 0
@@ -106,8 +106,8 @@ def test_a_category_a_receptacle_wordings_and_a_scene_join_the_benchmark(tmp_pat
     assert len(found["actions"]) == len(SKILLS) + 3
     assert found["asked"] > 0
     assert found["proved"] == found["asked"]
-    assert found["candles"] > 100
-    assert found["on_shelf"] > 100
+    assert found["candles"] > 50
+    assert found["on_shelf"] > 50
     assert found["picked"]
     assert found["changed"] > 30, "the picture shows that the candle was taken"
     assert found["steps"] == 3
@@ -116,6 +116,22 @@ def test_a_category_a_receptacle_wordings_and_a_scene_join_the_benchmark(tmp_pat
     assert found["own_scene"]
     assert "Kindly see to it that the {x} ends up on the {b}." in found["wordings"]
     assert len(found["context"]) == 1
+
+
+def test_another_colour_is_another_view(tmp_path, request):
+    root, keys = request.config.rootpath, set()
+    folder = written(tmp_path / "lab", root, "catalog.toml")
+    program = """
+from llarp.config import load_params
+from llarp.sim.sight import scene_words
+print(scene_words(load_params(PARAMS).camera, "gen_train_0000").tobytes().hex())
+""".replace("PARAMS", repr(str(root / "params.yaml")))
+    variables = {**os.environ, VARIABLE: str(folder), "PYTHONPATH": str(root)}
+    for colour in ("6e4424", "2e9c56"):
+        text = re.sub(r'colour = "\w+"', f'colour = "{colour}"', (folder / "catalog.toml").read_text())
+        (folder / "catalog.toml").write_text(text)
+        keys.add(subprocess.check_output([sys.executable, "-c", program], env=variables))
+    assert len(keys) == 2
 
 
 def test_a_skill_is_an_action(tmp_path, request):
