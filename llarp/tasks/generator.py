@@ -128,10 +128,13 @@ def _draft(
 
 
 def _slots(rng: random.Random, here: Split, family: Family, wording: Wording, where: Phrases) -> dict[str, str]:
-    """Identifiers for every slot of the family and of the wording; no two the same."""
+    """Identifiers for every slot of the family and of the wording, no two the same; Unsolvable when one stays empty."""
     slots: dict[str, str] = {}
     for letter, choices in slot_choices(here, family, wording, where).items():
-        slots[letter] = rng.choice([id for id in choices if id not in slots.values()])
+        free = [id for id in choices if id not in slots.values()]
+        if not free:
+            raise Unsolvable(f"nothing is left to fill slot {letter}")
+        slots[letter] = rng.choice(free)
     return slots
 
 

@@ -264,7 +264,7 @@ class _Reader(Texts):
                 self.wrong(text, f"names the {name} that it should only describe", "say it in other words")
 
     def check_pools(self, pools: Mapping[str, Mapping[str, tuple[Wording, ...]]]) -> None:
-        """Every split finds wordings; none occurs twice in a pool; none of `rephrasing` repeats training."""
+        """Every split finds wordings; none occurs twice in a pool; `rephrasing` and `context` repeat none of training."""
         needed: dict[tuple[str, str], str] = {}
         for split in SPLITS.values():
             for family in split.families:
@@ -280,14 +280,14 @@ class _Reader(Texts):
                     self.wrong(
                         self.text_of[wording.id], f"says the same as {other.id} ({other.place})", "reword one of them"
                     )
-        for text, wording in seen.get("rephrasing", {}).items():
-            if text in seen["train"]:
-                other = seen["train"][text]
-                self.wrong(
-                    self.text_of[wording.id],
-                    f"says the same as {other.id} ({other.place})",
-                    "rephrasing must not repeat training",
-                )
+        for pool in ("rephrasing", "context"):
+            for text, wording in seen.get(pool, {}).items():
+                if (repeated := seen.get("train", {}).get(text)) is not None:
+                    self.wrong(
+                        self.text_of[wording.id],
+                        f"says the same as {repeated.id} ({repeated.place})",
+                        f"{pool} must not repeat training",
+                    )
 
     def check_facts(self, train: Mapping[str, tuple[Wording, ...]]) -> None:
         """What a fact says must be news: none of its content words may occur in training."""

@@ -21,7 +21,7 @@ from llarp.tasks.generator import generate
 from llarp.tasks.goals import Predicate
 from llarp.tasks.leaks import asked
 from llarp.tasks.skills import Skill
-from llarp.tasks.templates import WORDS, language, tag, wordings
+from llarp.tasks.templates import WORDS, Wording, language, tag, wordings
 
 CONFIG = EpisodesConfig(train=1, per_split=1, layouts=10, objects=34, workers=1)
 ID_OF = {words: id for id, words in WORDS.items() if not id.endswith("handle")}
@@ -137,6 +137,14 @@ def test_a_goal_that_no_plan_reaches_is_told_with_the_wording_and_its_line(monke
         r"3 draws were all unsolvable, the last because .+ — mend the wording",
         str(caught.value),
     )
+
+
+def test_a_slot_that_nothing_can_fill_is_told_with_the_wordings_line(monkeypatch):
+    wording = Wording("context.lid.0", "move_to", "Cover the {b}.", {"x": ()}, place="words.toml:7")
+    words = replace(language(), pools={"context": {"move_to": (wording,)}})
+    monkeypatch.setattr(generator, "language", lambda: words)
+    with pytest.raises(UserError, match=r"context\.lid\.0 \(words\.toml:7\).*nothing is left to fill slot x"):
+        episodes("context", 1)
 
 
 def test_a_scene_without_room_is_told_with_its_name(monkeypatch):

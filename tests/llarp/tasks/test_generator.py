@@ -25,7 +25,7 @@ from llarp.tasks.skills import parse as parse_skill
 from llarp.tasks.splits import HELD_OUT_FREE, PAPER_TOTAL, SPLITS
 
 CONFIG = EpisodesConfig(train=1, per_split=1, layouts=20, objects=34, workers=1)
-COUNT = 300
+COUNT = 200
 _made = {}
 
 
