@@ -31,7 +31,8 @@ def main() -> None:
     try:
         raise SystemExit(run(parser.parse_args().keep))
     except UserError as error:
-        raise SystemExit(f"error: {error}") from None
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
 
 
 def run(keep: Path | None = None) -> int:
@@ -51,7 +52,7 @@ def run(keep: Path | None = None) -> int:
     with tempfile.TemporaryDirectory() as folder:
         scenes = export(LAYOUTS, (keep or Path(folder) / "scenes"))
         print(f"exported {', '.join(LAYOUTS)} to {scenes.parent}", flush=True)
-        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(TESTS)]
+        command = [sys.executable, "-m", "pytest", "-q", "-s", "-p", "no:cacheprovider", str(TESTS)]
         done = subprocess.run(command, env={**os.environ, SCENES: str(scenes)}, check=False)
     print("PASSED: habitat-sim keeps the contract" if done.returncode == 0 else "FAILED: see above")
     return done.returncode
