@@ -1,4 +1,5 @@
-"""`llarp simulator`: layouts for another simulator, and what two simulators disagree about."""
+"""`llarp simulator`: fitting layouts to recorded episodes and how well our rules agree with them; layouts for another
+simulator, and what two simulators disagree about."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -11,9 +12,33 @@ if TYPE_CHECKING:
     from llarp.tasks.episode import Episode
     from llarp.tasks.world import World
 
-app = typer.Typer(help="Exports layouts and compares simulators.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(help="Fits, checks, exports and compares simulators.", no_args_is_help=True, rich_markup_mode=None)
 
 WorldName = Literal["rules", "embedded", "habitat"]
+
+
+@app.command()
+def check(
+    sources: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Released pickles, or folders of them.")],
+) -> None:
+    """Replay recorded plans and print how far our rules agree with the real simulator, per predicate."""
+    from llarp.sim.agreement import compare as agreement
+    from llarp.sim.rules import RuleWorld
+    from llarp.tasks.release import read
+
+    print(agreement(RuleWorld(), read(sources)))
+
+
+@app.command()
+def fit(
+    sources: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Released pickles, or folders of them.")],
+    out: Annotated[Path, typer.Option(help="JSON file to write; name it in LLARP_LAYOUTS to use it.")],
+    everything: Annotated[bool, typer.Option("--all", help="Hold no episode out from the fit.")] = False,
+) -> None:
+    """Fit furniture, standing poses and measuring points of recorded scenes."""
+    from llarp.tasks.derive_layouts import write
+
+    print(f"Fitted {write(sources, out, everything)} layouts to {out}.")
 
 
 @app.command()

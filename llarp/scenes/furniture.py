@@ -8,8 +8,10 @@ read off where objects lie in it; bodies are ours.
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from llarp.scenes.catalog import HANDLES, RECEPTACLES
+from llarp.scenes.extension import extension
 from llarp.scenes.layout import Layout, Pose, Surface
 
 
@@ -41,10 +43,21 @@ FURNITURE: Mapping[str, Furniture] = {
     "fridge": Furniture((0.22, 0.25), 1.00, (0.35, 0.38), 1.80, 0.75),
     "left_drawer": Furniture((0.15, 0.20), 0.62, (0.18, 0.24), 0.70, 0.40),
     "right_drawer": Furniture((0.15, 0.20), 0.62, (0.18, 0.24), 0.70, 0.40),
+    **{
+        own.id: Furniture(own.surface_m, own.rest_m, own.body_m, own.rest_m, own.stand_m)
+        for own in extension().receptacle
+    },
 }
 """One per receptacle. A drawer's surface is where it is when pulled out, in front of its counter."""
 
-STANDALONE: tuple[str, ...] = ("sofa", "black_table", "brown_table", "tv_stand", "chair")
+STANDALONE: tuple[str, ...] = (
+    "sofa",
+    "black_table",
+    "brown_table",
+    "tv_stand",
+    "chair",
+    *(own.id for own in extension().receptacle),
+)
 """Pieces that may stand anywhere."""
 KITCHEN: tuple[str, ...] = ("left_counter", "sink", "right_counter")
 """The kitchen block, from its user's left to right; all three face one way."""
@@ -107,8 +120,29 @@ def before(id: str, place: Place) -> Pose:
     return Pose(*axes.to_world(piece.surface[0] + piece.stand, 0.0), math.remainder(yaw + math.pi, math.tau))
 
 
-def furnish(name: str, family: str, places: Mapping[str, Place]) -> Layout:
-    """A whole layout from the places of its freestanding pieces; KeyError when one is missing."""
+def facing(x: float, y: float, at: tuple[float, float]) -> Pose:
+    """The pose at a point on the floor of a robot that looks at another."""
+    return Pose(x, y, math.atan2(at[1] - y, at[0] - x))
+
+
+Spots = Mapping[str, tuple[float, float]]
+"""Receptacle or handle -> metres along the floor."""
+
+
+def furnish(
+    name: str, family: str, places: Mapping[str, Place], stands: Spots = MappingProxyType({}),
+    points: Spots = MappingProxyType({}),
+) -> Layout:  # fmt: skip
+    """A whole layout from the places of its freestanding pieces; KeyError when one is missing.
+
+    Args:
+        name: of the layout.
+        family: of the layout.
+        places: of every piece of FREESTANDING.
+        stands: where the robot stands, for the navigation targets before which it does not stand as usual.
+        points: where `robot_at` is measured, for what it is not measured at the middle of the surface or the handle.
+
+    """
     surfaces: dict[str, Surface] = {}
     standing: dict[str, Pose] = {}
     handles: dict[str, tuple[float, float, float]] = {}
@@ -136,12 +170,16 @@ def furnish(name: str, family: str, places: Mapping[str, Place]) -> Layout:
         if entry.receptacle is not None:
             put(entry.receptacle, (*front.to_world(front.half[0] + FURNITURE[entry.receptacle].body[0], along), yaw))
     order = [entry.id for entry in RECEPTACLES]
+    middles = {id: surface.center[:2] for id, surface in surfaces.items()} | {id: at[:2] for id, at in handles.items()}
+    standing |= {id: facing(x, y, middles[id]) for id, (x, y) in stands.items()}
+    targets = (*order, *(entry.id for entry in HANDLES))
     return Layout(
         name,
         family,
         {id: surfaces[id] for id in order},
         {entry.id: handles[entry.id] for entry in HANDLES},
-        {id: standing[id] for id in (*order, *(entry.id for entry in HANDLES))},
+        {id: standing[id] for id in targets},
+        {id: points.get(id, middles[id]) for id in targets},
     )
 
 

@@ -63,3 +63,5 @@ class Layout:
     """One point per handle of the catalogue."""
     standing: Mapping[str, Pose]
     """One pose per navigation target of the catalogue."""
+    points: Mapping[str, tuple[float, float]]
+    """Where on the floor `robot_at` of each receptacle and handle is measured."""

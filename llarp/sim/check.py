@@ -11,11 +11,11 @@ from pathlib import Path
 
 from llarp.errors import UserError
 from llarp.scenes.catalog import handle, receptacle
+from llarp.sim.replay import begin, explained, starts_beside
 from llarp.sim.rules import RuleWorld
 from llarp.tasks.episode import Episode
 from llarp.tasks.expert import Unsolvable, demonstrate, plan
 from llarp.tasks.goals import satisfied
-from llarp.tasks.recorded import recorded_plan
 from llarp.tasks.release import read
 from llarp.tasks.skills import Skill
 
@@ -78,7 +78,7 @@ def check(world: RuleWorld, episodes: Iterable[Episode]) -> Report:
             except Unsolvable as error:
                 failures.append(Failure(name, episode, str(error)))
         try:
-            skills = recorded_plan(episode)
+            skills = explained(world, episode)
         except ValueError as error:
             failures.append(Failure("recorded", episode, f"the record cannot be explained: {error}"))
             continue
@@ -90,11 +90,6 @@ def check(world: RuleWorld, episodes: Iterable[Episode]) -> Report:
     return Report(counts, tuple(failures), tuple(beside))
 
 
-def starts_beside(skills: Sequence[Skill]) -> bool:
-    """Whether a recorded plan begins without a walk: its robot happened to start within reach of the first object."""
-    return bool(skills) and skills[0].verb == "pick"
-
-
 def replay(world: RuleWorld, episode: Episode, skills: Sequence[Skill]) -> str | None:
     """Carries a recorded plan out; None when the goal holds after it, else the reason why not.
 
@@ -102,10 +97,7 @@ def replay(world: RuleWorld, episode: Episode, skills: Sequence[Skill]) -> str |
     """
     if not skills:
         return "nothing is recorded"
-    world.reset(episode)
-    if starts_beside(skills):
-        first = next(atom.args[0] for atom in episode.recorded[0] if atom.name == "holding")
-        world.apply(Skill("nav", world.where[first]))
+    begin(world, episode, skills)
     for number, skill in enumerate(skills):
         if not world.apply(skill):
             return _explain(world, skills, number)
@@ -113,7 +105,7 @@ def replay(world: RuleWorld, episode: Episode, skills: Sequence[Skill]) -> str |
         return None
     picked = Counter(skill.target for skill in skills if skill.verb == "pick")
     again = [target for target, times in picked.items() if times > 1]
-    return f"pick({again[0]}) took an instance again that it had put down nearer" if again else "the goal does not hold"
+    return f"pick({again[0]}) took an instance again that it had put down" if again else "the goal does not hold"
 
 
 def _explain(world: RuleWorld, skills: Sequence[Skill], number: int) -> str:

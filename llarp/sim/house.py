@@ -9,6 +9,7 @@ import math
 
 import mujoco
 
+from llarp.scenes.extension import extension
 from llarp.scenes.furniture import FURNITURE, HANDLE_FORWARD
 from llarp.scenes.layout import Layout, Surface
 from llarp.scenes.layouts import room
@@ -176,7 +177,7 @@ class _House:
             half, low, high = FURNITURE["left_drawer"].body[1], FURNITURE["left_drawer"].rest - 0.02, 0.82
             if name == "bottom_drawer_handle":
                 half, low, high = 0.45, z - 0.14, z + 0.12
-            yaw = self.layout.standing[name].heading + math.pi
+            yaw = self.layout.surfaces["sink"].yaw  # the kitchen faces one way
             body = self.piece(name, *Surface((x, y, z), (0, 0), yaw).to_world(-HANDLE_FORWARD, 0), yaw)
             body.add_joint(name=name, type=mujoco.mjtJoint.mjJNT_SLIDE, axis=[1, 0, 0])
             _box(body, "c3cbb0", (-0.03, -half, low), (0.0, half, high))
@@ -198,6 +199,8 @@ def build(layout: Layout) -> mujoco.MjSpec:
     house.counter("right_counter", "6f8288")
     house.sink()
     house.chair()
+    for own in extension().receptacle:
+        house.table(own.id, own.colour, own.colour)
     house.fridge()
     house.drawers()
     return house.spec

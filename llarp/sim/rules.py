@@ -16,6 +16,7 @@ from llarp.scenes.layout import Layout, Pose, Surface
 from llarp.scenes.layouts import layout, start
 from llarp.tasks.episode import Episode, ObjectInstance
 from llarp.tasks.goals import Predicate
+from llarp.tasks.own_skills import own_skills
 from llarp.tasks.skills import Skill
 from llarp.tasks.world import World
 
@@ -27,7 +28,7 @@ REACH_M = 1.5
 """Farthest that `robot_at_obj` and pick reach."""
 REACH_RAD = 1.0
 """Greatest bearing of `robot_at_obj` and pick."""
-HAND_FORWARD_M = 0.6
+HAND_FORWARD_M = 0.8
 """How far before the robot's base a held object is."""
 HAND_HEIGHT_M = 0.9
 """Height of a held object."""
@@ -70,10 +71,9 @@ def geometry(name: str) -> Geometry:
 
 def measure(here: Layout, first: Pose) -> Geometry:
     """What follows from a layout and the robot's first pose in it."""
-    points = {id: surface.center for id, surface in here.surfaces.items()} | dict(here.handles)
     poses: dict[str | None, Pose] = {None: first} | dict(here.standing.items())
     near = {
-        target: frozenset(id for id, at in points.items() if within(pose, at[0], at[1], ROBOT_AT_M, ROBOT_AT_RAD))
+        target: frozenset(id for id, at in here.points.items() if within(pose, *at, ROBOT_AT_M, ROBOT_AT_RAD))
         for target, pose in poses.items()
     }
     under_hand = {target: _under_hand(here, pose) for target, pose in poses.items()}
@@ -184,6 +184,8 @@ class RuleWorld(World):
                 and target in self.geometry.near[self.at]
                 and (handle is None or handle in self.opened)
             )
+        if verb in own_skills():
+            return own_skills()[verb].is_valid(self, str(target))
         handle = target or "fridge_handle"
         return handle in self.geometry.near[self.at] and (handle in self.opened) == verb.startswith("close")
 
@@ -201,6 +203,8 @@ class RuleWorld(World):
                 if within(pose, *wanted, REACH_M, REACH_RAD)
                 and not any(within(pose, *other, REACH_M, REACH_RAD) for other in others)
             )
+        if skill.verb in own_skills():
+            return frozenset()
         near = self.geometry.near
         return frozenset(target for target in self.layout.standing if (skill.target or "fridge_handle") in near[target])
 
@@ -222,6 +226,8 @@ class RuleWorld(World):
             assert target is not None and self.held is not None
             self.positions[self.held] = self._spot(target)
             self.where[self.held], self.held = target, None
+        elif verb in own_skills():
+            own_skills()[verb].apply(self, str(target))
         elif verb.startswith("open"):
             self.opened.add(target or "fridge_handle")
         else:

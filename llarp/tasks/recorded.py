@@ -1,16 +1,43 @@
 """Which skills a released episode's solver used, inferred from the atoms recorded after each of its steps.
 
-A step that changes what is held or what is open is a pick, place, open or close; any other is a navigation, to what
+A record leaves out what was true at its start, and speaks only of the objects that the task is about (`Scope`). A step
+that changes what is held or what is open is a pick, place, open or close; any other is a navigation, to what
 the next step acts on. A place that the solver reached without walking has no navigation, because the real furniture
 was near enough.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from llarp.scenes.catalog import category_of_asset, handle
 from llarp.tasks.episode import Episode
 from llarp.tasks.goals import Goal, Predicate
 from llarp.tasks.skills import Skill
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What an episode's record speaks of; other atoms are left out even when they are true."""
+
+    objects: frozenset[str]
+    """Names of the objects for which `robot_at` and `robot_at_obj` are recorded."""
+    handles: bool
+    """Whether `robot_at` of handles is recorded: in tasks about a door only."""
+    reach: bool
+    """Whether `robot_at_obj` is recorded: older episodes have no such predicate."""
+
+    @classmethod
+    def of(cls, episode: Episode) -> "Scope":
+        """The scope of one episode's record, read off the record and the goal."""
+        atoms = [atom for step in episode.recorded for atom in step]
+        named = {atom.args[0] for atom in atoms if atom.name in ("robot_at", "robot_at_obj", "holding")}
+        asked = {kind for _, kind in episode.goal.variables}
+        doors = f"{episode.goal} {' '.join(str(atom) for atom in atoms if atom.name != 'in')}"
+        return cls(
+            frozenset(entry.name for entry in episode.objects if entry.name in named or entry.category in asked),
+            any(word in doors for word in ("_handle)", "_fridge(", "_cab(")),
+            any(atom.name == "robot_at_obj" for atom in atoms),
+        )
 
 
 def recorded_plan(episode: Episode) -> tuple[Skill, ...]:

@@ -15,7 +15,7 @@ from typing import Any
 from llarp.errors import UserError
 from llarp.scenes.catalog import CATEGORIES, HANDLES, RECEPTACLES, category_of_asset, receptacle
 from llarp.scenes.furniture import FURNITURE
-from llarp.scenes.layouts import released
+from llarp.scenes.layouts import LAYOUTS_VARIABLE, released
 from llarp.scenes.variants import training_variants
 from llarp.tasks.episode import Episode, ObjectInstance, resting
 from llarp.tasks.goals import Goal, Predicate
@@ -48,14 +48,18 @@ class _UnknownError(Exception):
     """A word of the release that the catalogue lacks, or a part of an episode of the wrong form."""
 
 
-def read(paths: Sequence[Path]) -> list[Episode]:
+def read(paths: Sequence[Path], any_scene: bool = False) -> list[Episode]:
     """Every episode of the released files named, or in the folders named, in order of file name.
+
+    Args:
+        paths: files and folders.
+        any_scene: whether to accept episodes in scenes that have no layout yet.
 
     Raises:
         UserError: a path is missing, no released file, damaged, or says something that the catalogue does not know.
 
     """
-    return [episode for path in release_files(paths) for episode in _read_file(path)]
+    return [episode for path in release_files(paths) for episode in _read_file(path, any_scene)]
 
 
 def release_files(paths: Sequence[Path]) -> list[Path]:
@@ -108,11 +112,17 @@ def _bad(path: Path, number: int | None, what: str) -> UserError:
     return UserError(f"is not as released: {what}", where, "use the files of the public release")
 
 
-def _read_file(path: Path) -> Iterator[Episode]:
+def _read_file(path: Path, any_scene: bool) -> Iterator[Episode]:
     split = SPLIT_OF_FILE[path.stem]
     for number, raw in raw_episodes(path):
         try:
             episode = _episode(split, number, raw)
+            if not any_scene and episode.layout not in released():
+                raise UserError(
+                    f"unknown scene {episode.layout!r}",
+                    f"{path}, episode {number}",
+                    f"fit it: `llarp simulator fit {path} --all --out FILE`, then set {LAYOUTS_VARIABLE}=FILE",
+                )
         except _UnknownError as error:
             raise _bad(path, number, str(error)) from None
         except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
@@ -122,8 +132,6 @@ def _read_file(path: Path) -> Iterator[Episode]:
 
 def _episode(split: str, number: int, raw: dict[str, Any]) -> Episode:
     layout = Path(raw["scene_id"]).name.removesuffix(".scene_instance.json")
-    if layout not in released():
-        raise _UnknownError(f"unknown scene {layout!r}")
     instruction = raw["instruction"]
     if not isinstance(instruction, str) or not instruction.strip():
         raise _UnknownError("no instruction")

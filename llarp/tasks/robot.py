@@ -125,11 +125,13 @@ class Robot:
             while True:
                 if near := self.in_reach(ways):
                     noticed.update(near)
+                    left = self.sought(ways)
                     yield from self.grab(self.category[near[0]])
-                    target = self.sought(ways).get(str(self.held))
-                    if target is None:
-                        raise Unsolvable(f"another instance than {near[0]} is taken")
-                    yield from self.put(target)
+                    if self.held in left:
+                        yield from self.put(str(left[self.held]))
+                    else:  # it was in place already, but comes first: out of the way, to be found again later
+                        yield from self.put(SEARCH_ORDER[-1])
+                        yield from self.go(stop)
                 elif self.at != stop and noticed & self.sought(ways).keys():
                     yield from self.go(stop)  # more of what it looks for was here
                 else:
