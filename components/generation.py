@@ -113,14 +113,13 @@ def code_files() -> list[Path]:
     """The files that decide what is drawn: those that dvc.yaml names for the stage, and what a lab has added."""
     import llarp
     from llarp.scenes.extension import folder
-    from llarp.scenes.layouts import LAYOUTS_VARIABLE
 
     root = Path(llarp.__file__).parent
     found = [path for part in ("scenes", "tasks") for path in (root / part).rglob("*") if path.suffix != ".pyc"]
     found += [root / "sim" / "rules.py"]
     if (own := folder()) is not None:
         found += [path for path in own.iterdir() if path.suffix in (".toml", ".json", ".py")]
-    if more := os.environ.get(LAYOUTS_VARIABLE):
+    if more := os.environ.get("LLARP_LAYOUTS"):
         found.append(Path(more))
     return sorted(path for path in found if path.is_file())
 
