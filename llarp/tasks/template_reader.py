@@ -264,7 +264,7 @@ class _Reader(Texts):
                 self.wrong(text, f"names the {name} that it should only describe", "say it in other words")
 
     def check_pools(self, pools: Mapping[str, Mapping[str, tuple[Wording, ...]]]) -> None:
-        """Every split finds wordings; none occurs twice in a pool; `rephrasing` and `context` repeat none of training."""
+        """Every split finds wordings; none occurs twice in a pool; two pools repeat none of training."""
         needed: dict[tuple[str, str], str] = {}
         for split in SPLITS.values():
             for family in split.families:
