@@ -157,8 +157,10 @@ class BabyAISimulator(Game):
             yield ACTIONS[done]
 
     def _state(self) -> tuple[Any, ...]:
+        """All that an action can change: the agent, its hand and the cell before it."""
         world = self.world
-        return tuple(world.agent_pos), world.agent_dir, id(world.carrying), world.grid.encode().tobytes()
+        before = world.grid.get(*world.front_pos)
+        return tuple(world.agent_pos), world.agent_dir, id(world.carrying), before and before.encode()
 
     def _world(self, level: str) -> Any:
         if level not in self._worlds:
