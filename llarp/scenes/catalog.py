@@ -132,8 +132,9 @@ CATEGORIES: tuple[Category, ...] = (
     ),
 )  # fmt: skip
 
-without_clash("name", tuple(entry.id for entry in (*RECEPTACLES, *HANDLES, *CATEGORIES)))
-without_clash("word", tuple(entry.words for entry in (*RECEPTACLES, *CATEGORIES)))
+_NAMED: tuple[Receptacle | Category | Handle, ...] = (*RECEPTACLES, *CATEGORIES, *HANDLES)
+without_clash("name", tuple(entry.id for entry in _NAMED))
+without_clash("word", tuple(entry.words for entry in _NAMED if not isinstance(entry, Handle)))
 without_clash("asset", tuple(asset for entry in CATEGORIES for asset in entry.assets))
 
 OPEN_RECEPTACLES: tuple[str, ...] = tuple(receptacle.id for receptacle in RECEPTACLES if receptacle.is_open)

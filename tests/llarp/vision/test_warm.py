@@ -5,14 +5,18 @@ from functools import partial
 
 import numpy as np
 import pytest
+from PIL import Image
 from seen_episodes import CAMERA, make_episode
 
 from llarp.config import EncoderConfig
+from llarp.environments.recorded import Recording, WithRecordingsOf
 from llarp.errors import UserError
 from llarp.sim.embedded import EmbeddedSimulator
+from llarp.tasks.skills import SKILLS
 from llarp.vision import warm as warm_module
 from llarp.vision.encoder import ViTEncoder, load_encoder
 from llarp.vision.mae import train_mae
+from llarp.vision.memory import as_keys
 from llarp.vision.store import ShardStore
 from llarp.vision.warm import distinct_views, plan, replay, sample_frames, warm
 
@@ -129,3 +133,17 @@ def test_fewer_frames_where_there_are_fewer_views(episodes):
         == distinct
         < sum(len(e.demonstration) for e in episodes)
     )
+
+
+def test_recorded_frames_are_encoded_beside_the_others(episodes, encoder, tmp_path):
+    frames = [tmp_path / "0.png", tmp_path / "1.png"]
+    for number, path in enumerate(frames):
+        Image.new("RGB", (60, 40), (90 * number, 40, 80)).save(path)
+    recording = Recording("mine", "Go.", tuple(frames), SKILLS[:2])
+    together = [*episodes, recording]
+    keys = warm(together, encoder, tmp_path / "features", WithRecordingsOf(make), batch_size=4, workers=1)
+    store = ShardStore.open(tmp_path / "features")
+    features, found = store.get(as_keys(keys[-1]))
+    assert found.all()
+    assert (features[0] != features[1]).any()
+    assert keys[:-1] == warm(episodes, encoder, tmp_path / "others", make, batch_size=4, workers=1)
