@@ -1,5 +1,6 @@
 """`llarp simulator`: fitting layouts to recorded episodes and how well our rules agree with them; layouts for another
-simulator, and what two simulators disagree about."""
+simulator, and what two simulators disagree about.
+"""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal

@@ -114,7 +114,8 @@ def test_instructions_name_what_the_goal_is_about(split):
                 assert category(kind).words in text
         if SPLITS[split].pool != "spatial":
             for skill in episode.demonstration:
-                if skill.verb == "place" and episode.family != "take_off":
+                aside = skill.target == SEARCH_ORDER[-1] and episode.family == "multiple_objects"  # out of pick's way
+                if skill.verb == "place" and episode.family != "take_off" and not aside:
                     assert receptacle(str(skill.target)).words in text
 
 
