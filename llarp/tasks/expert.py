@@ -6,7 +6,7 @@ at the first moment the goal holds, and so does a plan.
 """
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from llarp.tasks.episode import HORIZON, Episode
@@ -40,10 +40,11 @@ def plan(world: World, episode: Episode) -> tuple[Skill, ...]:
     ranked = sorted((robot.estimate(way), number, way) for number, way in enumerate(_start_ways(world, episode)))
     best: tuple[Skill, ...] | None = None
     reason = "nothing in the apartment can meet the goal"
-    for _, _, way in ranked[:MAX_TRIES]:
+    orders = (order for _, _, way in ranked for order in _orders(way, robot.category))
+    for order in itertools.islice(orders, MAX_TRIES):
         robot = Robot(world, episode)
         try:
-            skills = _with_fewer_walks(world, episode, _execute(world, episode, robot.follow(way)))
+            skills = _with_fewer_walks(world, episode, _execute(world, episode, robot.follow(order)))
         except Unsolvable as error:
             reason = str(error)
         else:
@@ -89,6 +90,14 @@ def prove(world: World, episode: Episode) -> Episode:
     if last in earlier or last not in subgoals:  # the last step reaches the goal without being a milestone of its own
         subgoals.append(episode.goal)
     return replace(episode, plan=skills, demonstration=demonstration, subgoals=tuple(subgoals))
+
+
+def _orders(way: Way, category: Mapping[str, str]) -> Iterator[Way]:
+    """A way, and its reverse where it moves several of a category: pick takes the first, also one put down already."""
+    yield way
+    kinds = [category[atom.args[0]] for atom, wanted in way if wanted and atom.name in ("on_top", "in")]
+    if len(set(kinds)) < len(kinds):
+        yield way[::-1]
 
 
 def _start_ways(world: World, episode: Episode) -> list[Way]:
