@@ -1,10 +1,13 @@
 import itertools
+import json
 import math
+from importlib.resources import files
 from statistics import median
 
 import pytest
 
 from llarp.errors import UserError
+from llarp.scenes import layouts
 from llarp.scenes.catalog import HANDLES, NAV_TARGETS, OPEN_RECEPTACLES, RECEPTACLES
 from llarp.scenes.furniture import FURNITURE, KITCHEN, ROBOT_RADIUS, clearance, overlap
 from llarp.scenes.layout import Surface
@@ -57,10 +60,17 @@ class TestEveryLayout:
         )
         assert left > middle > right
 
+    def test_receptacles_and_handles_are_near_from_before_them(self, name):
+        here = layout(name)
+        for target, pose in here.standing.items():
+            x, y = here.points[target]
+            assert pose.distance(x, y) <= 2.0 and pose.bearing(x, y) <= math.pi / 2, f"{target} is not near"
+
     def test_at_the_start_nothing_is_within_two_metres_ahead(self, name):
         here = layout(name)
         pose = start(here)
         points = [surface.center for surface in here.surfaces.values()] + list(here.handles.values())
+        points += here.points.values()
         assert not [at for at in points if pose.distance(*at[:2]) <= 2.0 and pose.bearing(*at[:2]) <= math.pi / 2]
         assert min(clearance(pose.x, pose.y, rect) for rect in bodies(here).values()) >= ROBOT_RADIUS
 
@@ -106,6 +116,50 @@ def test_new_layouts_have_other_rooms_and_another_kitchen_wall():
 def test_an_unknown_name_is_refused(name):
     with pytest.raises(UserError, match="no layout is called"):
         layout(name)
+
+
+@pytest.fixture
+def more(monkeypatch, tmp_path):
+    """Names a file of more layouts, whose text it takes."""
+
+    def name(text):
+        path = tmp_path / "layouts.json"
+        if text is not None:
+            path.write_text(text)
+        monkeypatch.setenv(layouts.LAYOUTS_VARIABLE, str(path))
+        _forget()
+
+    yield name
+    monkeypatch.undo()
+    _forget()
+
+
+def _forget():
+    layouts._data.cache_clear()
+    layout.cache_clear()
+
+
+def test_a_lab_brings_layouts_in_a_file_of_the_same_form(more):
+    shipped = json.loads(files("llarp.scenes").joinpath("data/layouts.json").read_text())["layouts"]
+    entry = shipped["v3_sc0_staging_00"]
+    entry["places"]["sofa"][0] += 0.5
+    entry["stands"]["sofa"][0] += 0.5
+    more(json.dumps({"layouts": {"lab_kitchen_1": entry}}))
+    assert len(released()) == 35 and layout("lab_kitchen_1").family == "kitchen"
+    here, there = layout("lab_kitchen_1"), layout("v3_sc0_staging_00")
+    assert here.surfaces["sofa"].center[0] == pytest.approx(there.surfaces["sofa"].center[0] + 0.5)
+    assert here.standing["sofa"].x == pytest.approx(there.standing["sofa"].x + 0.5)
+    assert here.points["fridge"] == there.points["fridge"]
+
+
+@pytest.mark.parametrize(
+    "text, reason",
+    [(None, "cannot be read"), ("[", "holds no layouts"), ('{"layouts": {"a": {"places": {}}}}', "holds no layouts")],
+)
+def test_a_file_of_layouts_that_cannot_be_used_is_named(more, text, reason):
+    more(text)
+    with pytest.raises(UserError, match=reason):
+        layout("v3_sc0_staging_00")
 
 
 def test_surfaces_lie_within_their_bodies():
