@@ -1,7 +1,7 @@
 """Language Rearrangement as a vector environment: N episodes stepped at once in one process, their state in arrays.
 
 Registered as the vector entry point of `llarp/Rearrangement-v0`. Its states, rewards and views are those of
-`RearrangementEnv`, step for step; see docs/environment.md.
+`RearrangementEnv`, step for step; see docs/gymnasium.md.
 """
 
 from collections.abc import Callable, Sequence
