@@ -77,8 +77,8 @@ def play(envs, actions: np.ndarray) -> None:
 
 def batched(params, episodes) -> dict[str, float]:
     """Without looking, and with the features of every view from a mapped store that has them all."""
-    from llarp.sim.batched import RearrangementVectorEnv
-    from llarp.sim.episode_table import EpisodeTable
+    from llarp.sim.batched.episode_table import EpisodeTable
+    from llarp.sim.batched.vector_env import RearrangementVectorEnv
     from llarp.vision.store import ShardStore
     from llarp.vision.views import ViewFeatures
 

@@ -21,7 +21,7 @@ import numpy as np
 EPISODES, STEPS, REPEATS, REFERENCE_VIEWS = 40, 32, 3, 48
 FIRST_PICTURE = (
     "from llarp.config import load_params; from llarp.scenes.layout import Pose;"
-    "from llarp.sim.drawing import painter; import time; start = time.perf_counter();"
+    "from llarp.sim.drawing.painter import painter; import time; start = time.perf_counter();"
     "painter(load_params().camera).draw(None, Pose(0, 0, 0), held=('013_apple', 0));"
     "print(time.perf_counter() - start)"
 )
@@ -124,9 +124,9 @@ def parts() -> dict[str, float]:
 
 def one_view(simulator) -> dict[str, float]:
     """Where the time of a picture goes, what is in the scene, and what MuJoCo's rays take for the same view."""
-    from llarp.sim.camera import turn
-    from llarp.sim.raycast import BOX, FAR_M, NOTHING, PLANE, first_hits, half_extents, pixel_box
-    from llarp.sim.shading import LIGHT, shade
+    from llarp.sim.drawing.camera import turn
+    from llarp.sim.drawing.raycast import BOX, FAR_M, NOTHING, PLANE, first_hits, half_extents, pixel_box
+    from llarp.sim.drawing.shading import LIGHT, shade
 
     painter, pose, layout, view = simulator.painter, simulator.pose, simulator.layout, simulator.view()
     camera, seen = painter.camera, (layout, pose, view.joints, view.placements, view.held)
@@ -162,8 +162,8 @@ def one_view(simulator) -> dict[str, float]:
 
 def bodies_of(layout, objects) -> int:
     """How many solid bodies the furniture and the objects of an episode consist of."""
-    from llarp.sim.forms import FORMS
-    from llarp.sim.looks import look
+    from llarp.sim.drawing.forms import FORMS
+    from llarp.sim.drawing.looks import look
 
     furniture = everything(layout, (), ()).model.ngeom
     return furniture + sum(len(FORMS[look(entry.asset, entry.variant).form]) for entry in objects)
@@ -173,10 +173,10 @@ def everything(layout, joints, placements):
     """One MuJoCo model of a whole scene."""
     import dataclasses
 
-    from llarp.sim.bodies import Body, add_solids
-    from llarp.sim.forms import FORMS
-    from llarp.sim.house import build
-    from llarp.sim.looks import look
+    from llarp.sim.drawing.bodies import Body, add_solids
+    from llarp.sim.drawing.forms import FORMS
+    from llarp.sim.drawing.house import build
+    from llarp.sim.drawing.looks import look
 
     spec = build(layout)
     for placement in placements:
@@ -207,7 +207,7 @@ def mujoco_rays(body, eye: np.ndarray, rays: np.ndarray) -> None:
     """Casts every ray at everything by mj_multiRay."""
     import mujoco
 
-    from llarp.sim.raycast import FAR_M
+    from llarp.sim.drawing.raycast import FAR_M
 
     count = len(rays)
     geom, distance, normal = np.empty(count, np.int32), np.empty(count), np.zeros(3 * count)

@@ -71,9 +71,9 @@ def main() -> None:
     from components.episodes import similarities
     from components.generation import which, write_shards
     from llarp.config import load_params
-    from llarp.tasks import card
-    from llarp.tasks.dataset import Report
-    from llarp.tasks.store import Episodes
+    from llarp.tasks.data import card
+    from llarp.tasks.data.dataset import Report
+    from llarp.tasks.data.store import Episodes
 
     params = load_params()
     changes = {"train": arguments.train, "workers": arguments.workers}

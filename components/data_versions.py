@@ -21,7 +21,7 @@ from components.lineage import Lineage
 from components.paths import Paths
 from llarp.errors import UserError
 from llarp.files import replace_folder
-from llarp.tasks.dataset import REPORT, Report
+from llarp.tasks.data.dataset import REPORT, Report
 
 PREFIX = "data/"
 """Begins the tags of versions."""

@@ -14,7 +14,7 @@ from components.stage import OnMetrics, Result, ignore, main
 from llarp.config import Params
 
 if TYPE_CHECKING:
-    from llarp.tasks.dataset import Similarity
+    from llarp.tasks.data.dataset import Similarity
 
 
 def run(params: Params, paths: Paths, on_metrics: OnMetrics = ignore) -> Result:
@@ -22,9 +22,9 @@ def run(params: Params, paths: Paths, on_metrics: OnMetrics = ignore) -> Result:
     from llarp.environments.games import GameEnvironment
     from llarp.environments.make import make_environment
     from llarp.files import replace_folder
-    from llarp.tasks import card
-    from llarp.tasks.capacity import refuse_too_many
-    from llarp.tasks.dataset import REPORT, Report
+    from llarp.tasks.data import card
+    from llarp.tasks.data.capacity import refuse_too_many
+    from llarp.tasks.data.dataset import REPORT, Report
 
     environment = make_environment(params)
     if isinstance(environment, GameEnvironment):
@@ -53,8 +53,8 @@ def run(params: Params, paths: Paths, on_metrics: OnMetrics = ignore) -> Result:
 def similarities(folder: Path, params: Params) -> "dict[str, Similarity]":
     """How like training the instructions of each evaluation split are."""
     from llarp.evaluate.similarity import compare, embeddings
+    from llarp.tasks.data.store import Episodes
     from llarp.tasks.splits import SPLITS
-    from llarp.tasks.store import Episodes
 
     instructions = {split: Episodes.open(folder / split).column("instruction") for split in SPLITS}
     return compare(

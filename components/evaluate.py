@@ -54,7 +54,7 @@ def chosen(environment: "Environment", paths: Paths) -> list[Any]:
     from itertools import groupby
 
     from llarp.environments.rearrangement import Rearrangement
-    from llarp.tasks import store
+    from llarp.tasks.data import store
 
     most = environment.params.evaluate.episodes_per_split
     generated = [list(environment.read(paths.split(split))[:most]) for split in environment.splits if split != "train"]

@@ -31,7 +31,7 @@ def make(job: Job) -> list[Any]:
 def run(environment: Environment, paths: Paths) -> Result:
     """Writes a folder with one file per split: all or nothing. They do not depend on the number of workers."""
     from llarp.files import folder_aside
-    from llarp.tasks.store import shard_path
+    from llarp.tasks.data.store import shard_path
 
     config = environment.params.episodes
     environment.simulator()  # what is not installed is told here, in one line

@@ -37,7 +37,7 @@ class Job:
 def make(job: Job) -> "pa.Table":
     """The episodes of a job as columns."""
     from llarp.sim.rules import RuleWorld
-    from llarp.tasks.columns import to_table
+    from llarp.tasks.data.columns import to_table
     from llarp.tasks.generator import generate
 
     return to_table(list(generate(job.split, job.count, job.seed, job.config, job.start, world=RuleWorld())))
@@ -50,7 +50,7 @@ def write_shards(folder: Path, seed: int, config: EpisodesConfig) -> None:
     """
     import pyarrow as pa
 
-    from llarp.tasks import store
+    from llarp.tasks.data import store
 
     for half_written in folder.glob("*/.*"):
         shutil.rmtree(half_written)
@@ -76,8 +76,8 @@ def write_extra(folder: Path, config: EpisodesConfig) -> int:
     from itertools import count
 
     from llarp.sim.rules import RuleWorld
-    from llarp.tasks.additions import additions
-    from llarp.tasks.store import SHARD_EPISODES, Episodes, shard_path, write
+    from llarp.tasks.data.additions import additions
+    from llarp.tasks.data.store import SHARD_EPISODES, Episodes, shard_path, write
 
     generated = -(-config.train // SHARD_EPISODES)
     for path in folder.glob("train/part-*.parquet"):
@@ -95,7 +95,7 @@ def write_extra(folder: Path, config: EpisodesConfig) -> int:
 
 def fingerprint(seed: int, config: EpisodesConfig) -> str:
     """Names the episodes that this code makes of these settings: shards under another name are of no use."""
-    from llarp.tasks.columns import SCHEMA_VERSION
+    from llarp.tasks.data.columns import SCHEMA_VERSION
 
     settings = {"seed": seed, "schema": SCHEMA_VERSION, **which(config)}
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
@@ -133,8 +133,8 @@ def clear_others(folder: Path) -> None:
 
 
 def _shards(folder: Path, seed: int, config: EpisodesConfig) -> Iterator[tuple[Path, list[Job]]]:
+    from llarp.tasks.data.store import SHARD_EPISODES, shard_path
     from llarp.tasks.splits import SPLITS
-    from llarp.tasks.store import SHARD_EPISODES, shard_path
 
     for split in SPLITS:
         total = config.train if split == "train" else config.per_split
@@ -150,7 +150,7 @@ def _shards(folder: Path, seed: int, config: EpisodesConfig) -> Iterator[tuple[P
 
 
 def _is_whole(path: Path, jobs: list[Job]) -> bool:
-    from llarp.tasks.store import Episodes
+    from llarp.tasks.data.store import Episodes
 
     try:
         return path.exists() and len(Episodes.open(path)) == sum(job.count for job in jobs)

@@ -14,7 +14,7 @@ _CHUNK = 20
 
 def run(params: Params, paths: Paths, on_metrics: OnMetrics = ignore) -> Result:
     """Writes the imported, proved episodes; an empty, valid file when `release.source` is null."""
-    from llarp.tasks import store
+    from llarp.tasks.data import store
 
     source = params.release.source
     if source is None:
@@ -34,7 +34,7 @@ def read_proved(sources: list[Path], workers: int) -> tuple[list[Episode], list[
         The solvable episodes in order, and a line with the reason for each of the rest.
 
     """
-    from llarp.tasks.release import read
+    from llarp.tasks.released.release import read
 
     episodes = read(sources)
     jobs = [episodes[start : start + _CHUNK] for start in range(0, len(episodes), _CHUNK)]

@@ -9,7 +9,7 @@ from llarp.evaluate import rows as results
 from llarp.evaluate.film import record, write_strip
 from llarp.sim.embedded import EmbeddedSimulator
 from llarp.sim.rules import RuleWorld
-from llarp.tasks import store
+from llarp.tasks.data import store
 from llarp.tasks.generator import generate
 from llarp.tasks.skills import parse
 

@@ -104,7 +104,7 @@ def import_(
 ) -> None:
     """Import released episodes; never runs code from them."""
     from components.release import read_proved
-    from llarp.tasks import store
+    from llarp.tasks.data import store
 
     episodes, unsolved = read_proved(sources, workers)
     store.write(out, episodes)
@@ -125,7 +125,7 @@ def play(
     from llarp.evaluate.play import find_scene
     from llarp.evaluate.play import play as show
     from llarp.sim.make import make_simulator
-    from llarp.tasks.store import Episodes
+    from llarp.tasks.data.store import Episodes
     from llarp.vision.memory import MemoryStore
     from llarp.vision.views import ViewFeatures
     from pipelines.models import load
@@ -147,7 +147,7 @@ def check(
     """Check that the expert and the recorded plans reach the goals of released episodes."""
     from llarp.sim.check import check as check_released
     from llarp.sim.rules import RuleWorld
-    from llarp.tasks.release import read
+    from llarp.tasks.released.release import read
 
     print(check_released(RuleWorld(), read(sources)))
 
@@ -156,7 +156,7 @@ def check(
 def visibility() -> None:
     """Print how large every category appears to the camera of params.yaml."""
     from llarp.config import load_params
-    from llarp.sim.visibility import print_table
+    from llarp.sim.drawing.visibility import print_table
 
     print_table(load_params().camera)
 

@@ -10,7 +10,7 @@ from llarp.errors import UserError
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from llarp.tasks.templates import Language
+    from llarp.tasks.language.templates import Language
 
 app = typer.Typer(help="Checks templates and shows episodes.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -28,8 +28,8 @@ def check(
     """Say line by line what is wrong with a templates file, or what it holds."""
     from rich.console import Console
 
-    from llarp.tasks.template_reader import read
-    from llarp.tasks.templates import own_file
+    from llarp.tasks.language.reader import read
+    from llarp.tasks.language.templates import own_file
 
     own = own_file()
     paths = [own] if file is None else [own, file] if adds else [file]
@@ -75,7 +75,7 @@ def pddl(
 ) -> None:
     """Write episodes and the expert's plans in PDDL, for planners."""
     from llarp.sim.planning.model import export
-    from llarp.tasks.store import Episodes
+    from llarp.tasks.data.store import Episodes
 
     episodes = Episodes.open(source)[:count]
     export(out, episodes)
@@ -92,7 +92,7 @@ def planner(
     """Compare the expert with an independent planner (unified-planning with pyperplan)."""
     from llarp.progress import track
     from llarp.sim.planning.planner import judge, table
-    from llarp.tasks.store import Episodes
+    from llarp.tasks.data.store import Episodes
 
     episodes = [episode for source in sources for episode in Episodes.open(source)[:count]]
     print(table([judge(episode) for episode in track(episodes, "planning")]))

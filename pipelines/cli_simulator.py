@@ -25,7 +25,7 @@ def check(
     """Replay recorded plans and print how far our rules agree with the real simulator, per predicate."""
     from llarp.sim.agreement import compare as agreement
     from llarp.sim.rules import RuleWorld
-    from llarp.tasks.release import read
+    from llarp.tasks.released.release import read
 
     print(agreement(RuleWorld(), read(sources)))
 
@@ -37,7 +37,7 @@ def fit(
     everything: Annotated[bool, typer.Option("--all", help="Hold no episode out from the fit.")] = False,
 ) -> None:
     """Fit furniture, standing poses and measuring points of recorded scenes."""
-    from llarp.tasks.derive_layouts import write
+    from llarp.tasks.released.derive_layouts import write
 
     print(f"Fitted {write(sources, out, everything)} layouts to {out}.")
 
@@ -98,7 +98,8 @@ def compare(
 
 def _read(sources: list[Path], most: int) -> "list[Episode]":
     """At most so many episodes of each source."""
-    from llarp.tasks import release, store
+    from llarp.tasks.data import store
+    from llarp.tasks.released import release
 
     found: list[Episode] = []
     for source in sources:

@@ -10,8 +10,8 @@ from components.paths import Paths
 from llarp.config import Params, Section, validate
 from llarp.errors import UserError
 from llarp.files import file_aside
-from llarp.tasks.capacity import refuse_too_many
-from llarp.tasks.release import release_files
+from llarp.tasks.data.capacity import refuse_too_many
+from llarp.tasks.released.release import release_files
 
 PRESETS = "presets"
 

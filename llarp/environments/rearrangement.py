@@ -36,14 +36,14 @@ class Rearrangement(Environment):
         return iter(generate(split, count, self.params.seed, self.params.episodes, start, world=RuleWorld()))
 
     def read(self, path: Path) -> Sequence[Episode]:
-        """Opened, not read: see `llarp.tasks.store.Episodes`."""
-        from llarp.tasks.store import Episodes
+        """Opened, not read: see `llarp.tasks.data.store.Episodes`."""
+        from llarp.tasks.data.store import Episodes
 
         return Episodes.open(path)
 
     def write(self, path: Path, episodes: Iterable[Episode]) -> None:
-        """See `llarp.tasks.store.write`."""
-        from llarp.tasks import store
+        """See `llarp.tasks.data.store.write`."""
+        from llarp.tasks.data import store
 
         store.write(path, episodes)
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from llarp.tasks.dataset import Similarity
+from llarp.tasks.data.dataset import Similarity
 
 MOST_TRAINING = 20_000
 """Distinct training instructions that are compared with, chosen by the seed where there are more."""

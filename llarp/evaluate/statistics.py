@@ -56,7 +56,7 @@ class Summary:
     families: tuple[Score, ...]
     """Per policy, source and family of tasks, over all splits."""
     tags: tuple[Score, ...] = ()
-    """Per policy, source and what is told apart within a split: see `llarp.tasks.templates.tag`."""
+    """Per policy, source and what is told apart within a split: see `llarp.tasks.language.templates.tag`."""
     environment: EnvironmentName = "rearrangement"
     """Family of environments that the episodes are from."""
 
@@ -176,7 +176,7 @@ def summarise(rows: Sequence[Row], environment: EnvironmentName = "rearrangement
 
 
 def _by_tag(rows: Sequence[Row]) -> dict[str, list[Row]]:
-    from llarp.tasks.templates import tag
+    from llarp.tasks.language.templates import tag
 
     groups: dict[str, list[Row]] = {}
     for row in rows:

@@ -48,7 +48,7 @@ class OwnReceptacle(_Entry):
 
 
 class OwnSolid(_Entry):
-    """See `llarp.sim.forms.Solid`."""
+    """See `llarp.sim.drawing.forms.Solid`."""
 
     shape: Annotated[str, Field(pattern="^(sphere|capsule|ellipsoid|cylinder|box)$")]
     size: tuple[_Metres, ...]
@@ -69,7 +69,7 @@ class OwnAsset(_Entry):
 
     id: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
     form: str
-    """One of this file's forms or of `llarp.sim.forms`."""
+    """One of this file's forms or of `llarp.sim.drawing.forms`."""
     colours: Annotated[tuple[_Colour, ...], Field(min_length=1)]
     """One per paint of the form."""
 

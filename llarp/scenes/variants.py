@@ -1,7 +1,7 @@
 """How many looks an asset has, and which of them training never sees.
 
-A variant is a number that shifts an asset's colours and size (`llarp.sim.looks` says by how much). Without variants a
-frame could be looked up; with them it must be read.
+A variant is a number that shifts an asset's colours and size (`llarp.sim.drawing.looks` says by how much). Without
+variants a frame could be looked up; with them it must be read.
 """
 
 NUM_VARIANTS = 12

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from llarp.progress import Progress
 from llarp.sim.replay import atoms, begin, explained
 from llarp.sim.rules import RuleWorld
-from llarp.tasks.derive_layouts import held_out
 from llarp.tasks.episode import Episode
 from llarp.tasks.goals import Predicate
-from llarp.tasks.recorded import Scope
+from llarp.tasks.released.derive_layouts import held_out
+from llarp.tasks.released.recorded import Scope
 from llarp.tasks.skills import Skill
 
 ROWS: tuple[str, ...] = (

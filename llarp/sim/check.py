@@ -16,7 +16,7 @@ from llarp.sim.rules import RuleWorld
 from llarp.tasks.episode import Episode
 from llarp.tasks.expert import Unsolvable, demonstrate, plan
 from llarp.tasks.goals import satisfied
-from llarp.tasks.release import read
+from llarp.tasks.released.release import read
 from llarp.tasks.skills import Skill
 
 PLANS = ("expert", "demonstration", "recorded")

@@ -17,7 +17,7 @@ from llarp.files import file_aside
 from llarp.progress import track
 from llarp.scenes.catalog import HANDLES, NAV_TARGETS, RECEPTACLES
 from llarp.sim.base import Simulator
-from llarp.sim.house import FRIDGE
+from llarp.sim.drawing.house import FRIDGE
 from llarp.sim.rules import RuleWorld
 from llarp.tasks.episode import Episode
 from llarp.tasks.expert import Unsolvable, plan

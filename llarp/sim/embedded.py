@@ -9,9 +9,9 @@ from llarp.config import CameraConfig
 from llarp.scenes.catalog import HANDLES
 from llarp.sim import sight
 from llarp.sim.base import Simulator
-from llarp.sim.drawing import Placement, painter
-from llarp.sim.house import DOOR_RAD, FRIDGE, SLIDE_M
-from llarp.sim.look_table import look_numbers
+from llarp.sim.drawing.house import DOOR_RAD, FRIDGE, SLIDE_M
+from llarp.sim.drawing.look_table import look_numbers
+from llarp.sim.drawing.painter import Placement, painter
 from llarp.sim.rules import RuleWorld
 from llarp.sim.sight import STAND, Things
 from llarp.tasks.episode import Episode

@@ -1,6 +1,6 @@
 """Language Rearrangement as a `gymnasium` environment, registered as `llarp/Rearrangement-v0`.
 
-`llarp.sim.batched` steps many episodes at once.
+`llarp.sim.batched.vector_env` steps many episodes at once.
 """
 
 import string
@@ -129,5 +129,7 @@ class RearrangementEnv(gymnasium.Env[dict[str, Any], np.int64]):
 
 
 gymnasium.register(
-    ID, entry_point="llarp.sim.env:RearrangementEnv", vector_entry_point="llarp.sim.batched:RearrangementVectorEnv"
+    ID,
+    entry_point="llarp.sim.env:RearrangementEnv",
+    vector_entry_point="llarp.sim.batched.vector_env:RearrangementVectorEnv",
 )

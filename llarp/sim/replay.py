@@ -13,7 +13,7 @@ from llarp.scenes.catalog import OPEN_RECEPTACLES, receptacle
 from llarp.sim.rules import RuleWorld
 from llarp.tasks.episode import Episode
 from llarp.tasks.goals import Predicate
-from llarp.tasks.recorded import Scope, recorded_plan
+from llarp.tasks.released.recorded import Scope, recorded_plan
 from llarp.tasks.skills import Skill
 
 NEIGHBOURS: tuple[str, ...] = (*OPEN_RECEPTACLES, "chair")

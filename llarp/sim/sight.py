@@ -19,13 +19,13 @@ from llarp.config import CameraConfig
 from llarp.scenes.catalog import HANDLES, NAV_TARGETS
 from llarp.scenes.extension import extension
 from llarp.scenes.layout import Pose
-from llarp.sim.bodies import form_body
-from llarp.sim.camera import Camera
-from llarp.sim.drawing import VERSION
-from llarp.sim.forms import FORMS
-from llarp.sim.house import FRIDGE
-from llarp.sim.look_table import look_numbers
-from llarp.sim.looks import look
+from llarp.sim.drawing.bodies import form_body
+from llarp.sim.drawing.camera import Camera
+from llarp.sim.drawing.forms import FORMS
+from llarp.sim.drawing.house import FRIDGE
+from llarp.sim.drawing.look_table import look_numbers
+from llarp.sim.drawing.looks import look
+from llarp.sim.drawing.painter import VERSION
 from llarp.sim.rules import geometry
 
 START = len(NAV_TARGETS)

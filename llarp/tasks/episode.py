@@ -20,7 +20,7 @@ class ObjectInstance:
     category: str
     asset: str
     variant: int
-    """Chooses colour and size within what the category allows; see `llarp.sim.looks`."""
+    """Chooses colour and size within what the category allows; see `llarp.sim.drawing.looks`."""
     receptacle: str
     position: tuple[float, float, float]
     """Metres, z up: where the object rests; see `resting`."""

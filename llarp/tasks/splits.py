@@ -33,7 +33,7 @@ class Split:
     changes: str
     """What changes against training, in a few words."""
     novelty: Novelty
-    """The part of an episode that training must not contain; `llarp.tasks.leaks` checks it."""
+    """The part of an episode that training must not contain; `llarp.tasks.data.leaks` checks it."""
     in_total: bool
     """Whether the paper's Total averages over it."""
     paper: Mapping[str, float]
@@ -41,7 +41,7 @@ class Split:
     families: Mapping[str, float]
     """Family to its weight among the episodes."""
     pool: str = "train"
-    """The wordings: a key of `llarp.tasks.templates.Language.pools`."""
+    """The wordings: a key of `llarp.tasks.language.templates.Language.pools`."""
     held_out_categories: bool | None = False
     """True: only held-out categories are asked for. False: they are not, save in training's other families.
     None: all are, where instructions describe objects and never name their category."""

@@ -13,7 +13,7 @@ import numpy as np
 from llarp.config import CameraConfig
 from llarp.scenes.catalog import CATEGORIES, category_of_asset
 from llarp.sim.base import Playable
-from llarp.sim.drawing import corners
+from llarp.sim.drawing.painter import corners
 from llarp.sim.embedded import EmbeddedSimulator
 from llarp.sim.rules import REACH_M
 from llarp.tasks.episode import Episode

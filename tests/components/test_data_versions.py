@@ -15,8 +15,8 @@ from components.paths import Paths
 from llarp.config import load_params
 from llarp.errors import UserError
 from llarp.sim.rules import RuleWorld
-from llarp.tasks import store
-from llarp.tasks.dataset import REPORT, Report
+from llarp.tasks.data import store
+from llarp.tasks.data.dataset import REPORT, Report
 from llarp.tasks.generator import generate
 from llarp.tasks.splits import SPLITS
 from pipelines.cli_data import app

@@ -15,7 +15,7 @@ from components.parallel import map_jobs
 from components.paths import Paths
 from llarp.config import EpisodesConfig, load_params
 from llarp.errors import UserError
-from llarp.tasks import card, store
+from llarp.tasks.data import card, store
 from llarp.tasks.splits import SPLITS
 
 
@@ -99,7 +99,7 @@ from components import generation
 from components.paths import Paths
 from components.episodes import run
 from llarp.config import load_params
-from llarp.tasks import store
+from llarp.tasks.data import store
 
 generation.JOB_EPISODES, store.SHARD_EPISODES = 7, 21
 params = load_params(sys.argv[1])

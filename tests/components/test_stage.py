@@ -41,7 +41,7 @@ def test_an_output_folder_that_cannot_be_written_is_named(tmp_path, root):
 
 def test_without_a_source_the_release_is_an_empty_valid_data_set(tmp_path, root):
     from components.release import run
-    from llarp.tasks import store
+    from llarp.tasks.data import store
 
     result = run(load_params(root / "presets" / "test.yaml"), Paths(tmp_path))
     assert store.read(Paths(tmp_path).release) == []

@@ -8,7 +8,7 @@ import pytest
 
 from llarp.config import load_params
 from llarp.sim.rules import RuleWorld
-from llarp.tasks import store
+from llarp.tasks.data import store
 from llarp.tasks.generator import generate
 
 

@@ -10,7 +10,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 ACT = """
 import mlflow, numpy as np
 from llarp.sim.embedded import EmbeddedSimulator
-from llarp.tasks import store
+from llarp.tasks.data import store
 from llarp.tasks.skills import parse
 
 model = mlflow.pyfunc.load_model("models:/llarp@candidate")

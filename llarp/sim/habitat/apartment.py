@@ -21,8 +21,8 @@ from llarp.config import CameraConfig, SimulatorConfig
 from llarp.errors import UserError
 from llarp.scenes.furniture import ROBOT_RADIUS
 from llarp.scenes.layout import Pose
-from llarp.sim.camera import Camera
-from llarp.sim.drawing import HAND_AT, HAND_AXES, Placement
+from llarp.sim.drawing.camera import Camera
+from llarp.sim.drawing.painter import HAND_AT, HAND_AXES, Placement
 from llarp.sim.habitat.export import object_name
 from llarp.sim.habitat.frames import Y_UP, Quaternion, Vector, facing, turned, y_up, z_up
 from llarp.sim.habitat.joints import JOINTS, Joint

@@ -23,14 +23,14 @@ from llarp.scenes.catalog import CATEGORIES, RECEPTACLES
 from llarp.scenes.layout import Layout
 from llarp.scenes.layouts import layout
 from llarp.scenes.variants import NUM_VARIANTS
-from llarp.sim.bodies import Body, form_body
-from llarp.sim.drawing import VERSION
+from llarp.sim.drawing.bodies import Body, form_body
+from llarp.sim.drawing.house import build
+from llarp.sim.drawing.looks import look
+from llarp.sim.drawing.painter import VERSION
 from llarp.sim.habitat.frames import turned, y_up
 from llarp.sim.habitat.joints import JOINTS
 from llarp.sim.habitat.meshes import parts, trimesh, write_glb
 from llarp.sim.habitat.urdf import write_urdf
-from llarp.sim.house import build
-from llarp.sim.looks import look
 
 CONFIG = "llarp.scene_dataset_config.json"
 ABOVE_M = 0.1

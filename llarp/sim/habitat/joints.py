@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from llarp.sim.house import DOOR_RAD, FRIDGE, SLIDE_M
+from llarp.sim.drawing.house import DOOR_RAD, FRIDGE, SLIDE_M
 
 
 @dataclass(frozen=True)

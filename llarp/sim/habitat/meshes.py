@@ -13,7 +13,7 @@ import mujoco
 import numpy as np
 
 from llarp.errors import UserError
-from llarp.sim.bodies import Body, Colour
+from llarp.sim.drawing.bodies import Body, Colour
 from llarp.sim.habitat.frames import Y_UP
 
 SECTIONS = 24

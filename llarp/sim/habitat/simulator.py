@@ -12,7 +12,7 @@ import numpy as np
 from llarp.config import CameraConfig, SimulatorConfig
 from llarp.scenes.layout import Layout, Pose
 from llarp.sim.base import Simulator
-from llarp.sim.drawing import Placement
+from llarp.sim.drawing.painter import Placement
 from llarp.sim.habitat.apartment import Apartment, Look, apartment
 from llarp.sim.rules import Geometry, RuleWorld, measure
 from llarp.sim.sight import yaw

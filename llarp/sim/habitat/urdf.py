@@ -9,7 +9,7 @@ from pathlib import Path
 import mujoco
 import numpy as np
 
-from llarp.sim.bodies import Body
+from llarp.sim.drawing.bodies import Body
 from llarp.sim.habitat.frames import Y_UP
 from llarp.sim.habitat.joints import JOINTS
 from llarp.sim.habitat.meshes import Part, parts, write_glb

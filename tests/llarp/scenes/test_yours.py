@@ -27,7 +27,7 @@ PROGRAM = """
 import json
 import numpy as np
 from llarp.config import load_params
-from llarp.sim.batched import RearrangementVectorEnv
+from llarp.sim.batched.vector_env import RearrangementVectorEnv
 from llarp.sim.embedded import EmbeddedSimulator
 from llarp.sim.env import RearrangementEnv
 from llarp.sim.rules import RuleWorld
@@ -36,7 +36,7 @@ from llarp.scenes.layouts import layout, released
 from llarp.tasks.generator import generate, layout_names
 from llarp.tasks.goals import satisfied
 from llarp.tasks.skills import SKILLS
-from llarp.tasks.templates import language
+from llarp.tasks.language.templates import language
 
 params, world = load_params(PARAMS), RuleWorld()
 episodes = [*generate("train", 120, 7, params.episodes, world=world),
@@ -153,7 +153,7 @@ world.apply(parse(f"nav({thing.receptacle})")), world.apply(parse(f"pick({thing.
 held = world.held
 print(world.apply(parse("deliver(sofa)")), world.where[held], world.held)
 try:
-    import llarp.sim.batched
+    import llarp.sim.batched.vector_env
 except UserError as error:
     print(error)
 """.replace("PARAMS", repr(str(root / "params.yaml")))

@@ -5,13 +5,13 @@ import math
 import mujoco
 import numpy as np
 
-from llarp.sim.bodies import Body, add_solids
-from llarp.sim.camera import turn
-from llarp.sim.forms import FORMS, Solid
-from llarp.sim.house import build
-from llarp.sim.looks import look
-from llarp.sim.raycast import FAR_M
-from llarp.sim.shading import AMBIENT, FOG, HEAD, LAMP, LIGHT, SKY
+from llarp.sim.drawing.bodies import Body, add_solids
+from llarp.sim.drawing.camera import turn
+from llarp.sim.drawing.forms import FORMS, Solid
+from llarp.sim.drawing.house import build
+from llarp.sim.drawing.looks import look
+from llarp.sim.drawing.raycast import FAR_M
+from llarp.sim.drawing.shading import AMBIENT, FOG, HEAD, LAMP, LIGHT, SKY
 
 
 def rays(camera):

@@ -12,8 +12,8 @@ from llarp.sim.agreement import FITTED, HELD_OUT, ROWS, compare
 from llarp.sim.replay import atoms, explained
 from llarp.sim.rules import RuleWorld, geometry
 from llarp.tasks.goals import parse, parse_predicate
-from llarp.tasks.recorded import Scope
-from llarp.tasks.release import read
+from llarp.tasks.released.recorded import Scope
+from llarp.tasks.released.release import read
 from llarp.tasks.skills import parse as skill
 
 NAME = "gen_train_0000"

@@ -9,7 +9,7 @@ from sim_episodes import make_episode
 
 from llarp.config import CameraConfig, RewardConfig
 from llarp.errors import UserError
-from llarp.sim.batched import RearrangementVectorEnv
+from llarp.sim.batched.vector_env import RearrangementVectorEnv
 from llarp.sim.embedded import EmbeddedSimulator
 from llarp.sim.env import ID, Deck, RearrangementEnv
 from llarp.tasks.episode import HORIZON

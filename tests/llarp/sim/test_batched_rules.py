@@ -16,11 +16,11 @@ from llarp.errors import UserError
 from llarp.scenes.catalog import HANDLES, NAV_TARGETS, RECEPTACLES
 from llarp.scenes.layout import Pose
 from llarp.sim import sight
-from llarp.sim.batched_rules import NOBODY, BatchedRules
-from llarp.sim.drawing import painter
+from llarp.sim.batched.episode_table import EpisodeTable
+from llarp.sim.batched.layout_table import near_and_reach
+from llarp.sim.batched.rules import NOBODY, BatchedRules
+from llarp.sim.drawing.painter import painter
 from llarp.sim.embedded import EmbeddedSimulator
-from llarp.sim.episode_table import EpisodeTable
-from llarp.sim.layout_table import near_and_reach
 from llarp.sim.rules import REACH_M, REACH_RAD, ROBOT_AT_M, ROBOT_AT_RAD, RuleWorld, within
 from llarp.tasks.generator import generate
 from llarp.tasks.goals import Goal, Predicate, parse, satisfied
@@ -38,7 +38,7 @@ def generated(per_split=3):
 
 
 def released(per_file=6):
-    from llarp.tasks.release import read
+    from llarp.tasks.released.release import read
 
     folder = os.environ.get("LLARP_RELEASED")
     if folder is None:
@@ -237,7 +237,7 @@ def test_what_makes_no_sense_is_the_users_error(changes, message):
 
 
 def test_a_skill_of_another_kind_is_refused():
-    from llarp.sim.batched_rules import _verb
+    from llarp.sim.batched.rules import _verb
 
     with pytest.raises(UserError, match="use the single one"):
         _verb(Skill("wave"))

@@ -9,7 +9,7 @@ from llarp.scenes.layouts import layout
 from llarp.sim.check import check
 from llarp.sim.rules import RuleWorld
 from llarp.tasks.goals import parse, parse_predicate
-from llarp.tasks.release import read
+from llarp.tasks.released.release import read
 
 GOAL = parse("EXISTS X:apple AND(on_top(X, sink), not_holding())")
 HELD, PUT = ["holding(013_apple:0)"], ["on_top(013_apple:0, sink)"]

@@ -9,12 +9,12 @@ from llarp.config import CameraConfig
 from llarp.scenes.catalog import CATEGORIES, NAV_TARGETS
 from llarp.scenes.layout import Pose
 from llarp.scenes.layouts import layout, room
-from llarp.sim.bodies import form_body
-from llarp.sim.camera import Camera, turn
-from llarp.sim.drawing import Painter, Placement
+from llarp.sim.drawing.bodies import form_body
+from llarp.sim.drawing.camera import Camera, turn
+from llarp.sim.drawing.forms import FORMS
+from llarp.sim.drawing.looks import look
+from llarp.sim.drawing.painter import Painter, Placement
 from llarp.sim.embedded import EmbeddedSimulator
-from llarp.sim.forms import FORMS
-from llarp.sim.looks import look
 from llarp.tasks.skills import SKILLS, Skill
 
 CAMERA = CameraConfig(width=80, height=64, fov_deg=80, tilt_deg=40, elevation_m=1.5)

@@ -8,7 +8,7 @@ from simulator_contract import SimulatorContract
 
 from llarp.config import CameraConfig, load_params
 from llarp.scenes.layouts import layout
-from llarp.sim.drawing import Painter
+from llarp.sim.drawing.painter import Painter
 from llarp.sim.embedded import EmbeddedSimulator
 from llarp.tasks.skills import Skill
 

@@ -9,11 +9,11 @@ from llarp.config import load_params
 from llarp.scenes.catalog import CATEGORIES
 from llarp.scenes.layout import Pose
 from llarp.scenes.variants import NUM_VARIANTS, held_out_variants, training_variants
-from llarp.sim.bodies import form_body
-from llarp.sim.drawing import painter
-from llarp.sim.forms import FORMS
-from llarp.sim.looks import SIZE_JITTER, look
-from llarp.sim.visibility import print_table, table
+from llarp.sim.drawing.bodies import form_body
+from llarp.sim.drawing.forms import FORMS
+from llarp.sim.drawing.looks import SIZE_JITTER, look
+from llarp.sim.drawing.painter import painter
+from llarp.sim.drawing.visibility import print_table, table
 
 ASSETS = [(category.id, asset) for category in CATEGORIES for asset in category.assets]
 

@@ -6,7 +6,7 @@ from sim_episodes import make_episode
 from llarp.config import load_params
 from llarp.scenes.catalog import NAV_TARGETS
 from llarp.sim import sight
-from llarp.sim.drawing import Placement
+from llarp.sim.drawing.painter import Placement
 from llarp.sim.embedded import EmbeddedSimulator, open_joints
 from llarp.sim.sight import Things
 from llarp.tasks.skills import Skill

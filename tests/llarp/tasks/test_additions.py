@@ -5,9 +5,9 @@ import pytest
 from llarp.config import EpisodesConfig
 from llarp.errors import UserError
 from llarp.sim.rules import RuleWorld
-from llarp.tasks import store
-from llarp.tasks.additions import additions
-from llarp.tasks.columns import content
+from llarp.tasks.data import store
+from llarp.tasks.data.additions import additions
+from llarp.tasks.data.columns import content
 from llarp.tasks.generator import generate
 from llarp.tasks.goals import parse
 from llarp.tasks.skills import Skill

@@ -5,11 +5,11 @@ import pytest
 from llarp.config import EpisodesConfig
 from llarp.errors import UserError
 from llarp.sim.rules import RuleWorld
-from llarp.tasks.capacity import count_tasks, refuse_too_many, ways_to_fill
+from llarp.tasks.data.capacity import count_tasks, refuse_too_many, ways_to_fill
 from llarp.tasks.families import FAMILIES
 from llarp.tasks.generator import generate, layout_names, slot_choices
+from llarp.tasks.language.templates import language
 from llarp.tasks.splits import SPLITS
-from llarp.tasks.templates import language
 
 FEW = EpisodesConfig(train=1, per_split=1, layouts=1, objects=34, workers=1)
 
@@ -38,7 +38,7 @@ def test_the_number_is_that_of_an_enumeration(split):
 
 def count_of(split, place):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("llarp.tasks.capacity.layout_names", lambda split, config: (place,))
+        patch.setattr("llarp.tasks.data.capacity.layout_names", lambda split, config: (place,))
         return count_tasks(split, FEW)
 
 

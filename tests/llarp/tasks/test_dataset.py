@@ -9,8 +9,8 @@ import pytest
 from llarp.config import EpisodesConfig
 from llarp.errors import UserError
 from llarp.sim.rules import RuleWorld
-from llarp.tasks import card, store
-from llarp.tasks.dataset import Report, Similarity, named
+from llarp.tasks.data import card, store
+from llarp.tasks.data.dataset import Report, Similarity, named
 from llarp.tasks.generator import generate
 from llarp.tasks.splits import SPLITS
 

@@ -10,9 +10,9 @@ import released_files as files
 from llarp.errors import UserError
 from llarp.scenes import layouts
 from llarp.scenes.layout import Surface
-from llarp.tasks.derive_layouts import held_out, write
-from llarp.tasks.fit_places import Evidence, fit, fit_fronts, fit_places
-from llarp.tasks.release import read
+from llarp.tasks.released.derive_layouts import held_out, write
+from llarp.tasks.released.fit_places import Evidence, fit, fit_fronts, fit_places
+from llarp.tasks.released.release import read
 
 
 @pytest.mark.parametrize("yaw_deg", [0, 90, 20, 54, 132])

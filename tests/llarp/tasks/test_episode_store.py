@@ -7,11 +7,11 @@ import pytest
 from released_files import needs_release, released_folder
 
 from llarp.errors import UserError
-from llarp.tasks import columns, store
-from llarp.tasks.columns import VERSION_KEY, content
+from llarp.tasks.data import columns, store
+from llarp.tasks.data.columns import VERSION_KEY, content
 from llarp.tasks.episode import Episode, ObjectInstance, resting
 from llarp.tasks.goals import Predicate, parse
-from llarp.tasks.release import read, release_files
+from llarp.tasks.released.release import read, release_files
 from llarp.tasks.skills import Skill
 
 APPLE = ObjectInstance("013_apple:0", "apple", "013_apple", 3, "sofa", *resting(0.1, -2.3004, 0.41, 1.2346))

@@ -8,8 +8,8 @@ import pytest
 
 from llarp.scenes.furniture import FREESTANDING
 from llarp.scenes.layouts import layout
-from llarp.tasks.fit_poses import NAV_TARGETS, Room, cost, fit_poses, near_margin, reach_margin, stood_before
-from llarp.tasks.visits import Visit
+from llarp.tasks.released.fit_poses import NAV_TARGETS, Room, cost, fit_poses, near_margin, reach_margin, stood_before
+from llarp.tasks.released.visits import Visit
 
 NAME = "v3_sc3_staging_01"
 AHEAD = np.array([1.0, 0.0])

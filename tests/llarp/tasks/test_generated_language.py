@@ -15,13 +15,13 @@ from llarp.scenes.layouts import layout
 from llarp.sim.embedded import EmbeddedSimulator
 from llarp.sim.rules import RuleWorld
 from llarp.tasks import generator
+from llarp.tasks.data.leaks import asked
 from llarp.tasks.expert import prove
 from llarp.tasks.families import FAMILIES, Case, doors
 from llarp.tasks.generator import generate
 from llarp.tasks.goals import Predicate
-from llarp.tasks.leaks import asked
+from llarp.tasks.language.templates import WORDS, Wording, language, tag, wordings
 from llarp.tasks.skills import Skill
-from llarp.tasks.templates import WORDS, Wording, language, tag, wordings
 
 CONFIG = EpisodesConfig(train=1, per_split=1, layouts=10, objects=34, workers=1)
 ID_OF = {words: id for id, words in WORDS.items() if not id.endswith("handle")}

@@ -14,12 +14,12 @@ from llarp.scenes.layouts import layout
 from llarp.scenes.variants import held_out_variants, training_variants
 from llarp.sim.rules import RuleWorld
 from llarp.tasks import generator
+from llarp.tasks.data.leaks import Facts, Seen, asked
 from llarp.tasks.episode import HORIZON
 from llarp.tasks.expert import Unsolvable
 from llarp.tasks.families import FAMILIES, doors
 from llarp.tasks.generator import generate, layout_names
 from llarp.tasks.goals import parse, satisfied
-from llarp.tasks.leaks import Facts, Seen, asked
 from llarp.tasks.robot import SEARCH_ORDER
 from llarp.tasks.skills import parse as parse_skill
 from llarp.tasks.splits import HELD_OUT_FREE, PAPER_TOTAL, SPLITS

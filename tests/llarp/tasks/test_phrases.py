@@ -7,10 +7,10 @@ import pytest
 
 from llarp.scenes.catalog import CATEGORIES, HANDLES, RECEPTACLES, category
 from llarp.scenes.variants import NUM_VARIANTS
-from llarp.sim.looks import look
+from llarp.sim.drawing.looks import look
 from llarp.tasks.families import TRAINING
-from llarp.tasks.template_checks import FUNCTION_WORDS
-from llarp.tasks.templates import SLOT, language, tag, wordings
+from llarp.tasks.language.checks import FUNCTION_WORDS
+from llarp.tasks.language.templates import SLOT, language, tag, wordings
 
 ALL = [entry.id for entry in CATEGORIES]
 

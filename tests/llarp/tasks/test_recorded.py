@@ -4,8 +4,8 @@ import pytest
 import released_files as files
 
 from llarp.tasks.goals import parse, parse_predicate
-from llarp.tasks.recorded import recorded_plan
-from llarp.tasks.release import read
+from llarp.tasks.released.recorded import recorded_plan
+from llarp.tasks.released.release import read
 
 
 def plan_of(episode):

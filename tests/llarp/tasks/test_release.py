@@ -14,8 +14,8 @@ from llarp.errors import UserError
 from llarp.scenes.layouts import layout
 from llarp.scenes.variants import training_variants
 from llarp.tasks import goals
-from llarp.tasks.release import read
-from llarp.tasks.unpickle import load
+from llarp.tasks.released.release import read
+from llarp.tasks.released.unpickle import load
 
 
 class Runs:
@@ -93,7 +93,7 @@ def test_numpys_own_doors_to_raw_memory_stay_shut(tmp_path):
         path = tmp_path / "new_scenes.pickle"
         path.write_bytes(pickle.dumps({"all_eps": attack}))
         code = (
-            "import sys, pathlib; from llarp.errors import UserError; from llarp.tasks.unpickle import load\n"
+            "import sys, pathlib; from llarp.errors import UserError; from llarp.tasks.released.unpickle import load\n"
             "try: load(pathlib.Path(sys.argv[1]))\n"
             "except UserError: sys.exit(7)"
         )

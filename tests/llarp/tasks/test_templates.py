@@ -5,8 +5,8 @@ import random
 import pytest
 
 from llarp.tasks.families import FAMILIES, TRAINING
+from llarp.tasks.language.templates import POOLS, Wording, language, skeleton
 from llarp.tasks.splits import SPLITS
-from llarp.tasks.templates import POOLS, Wording, language, skeleton
 
 
 @pytest.mark.parametrize(

@@ -11,14 +11,14 @@ from stand_in import read
 from llarp.errors import UserError
 from llarp.scenes.catalog import RECEPTACLES
 from llarp.scenes.layouts import layout
-from llarp.sim.bodies import Body, form_body
-from llarp.sim.forms import FORMS
+from llarp.sim.drawing.bodies import Body, form_body
+from llarp.sim.drawing.forms import FORMS
+from llarp.sim.drawing.house import build
+from llarp.sim.drawing.looks import look
 from llarp.sim.habitat.export import CONFIG, export
 from llarp.sim.habitat.frames import Y_UP, facing, turned, y_up, z_up
 from llarp.sim.habitat.joints import JOINTS
 from llarp.sim.habitat.meshes import FLOOR_M, parts, write_glb
-from llarp.sim.house import build
-from llarp.sim.looks import look
 
 trimesh = pytest.importorskip("trimesh")
 NAME = "gen_train_0002"

@@ -1,0 +1,1 @@
+"""Many episodes stepped at once, their state in arrays."""

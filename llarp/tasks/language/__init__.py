@@ -1,0 +1,1 @@
+"""Wordings of instructions and what they say of a layout."""

@@ -1,0 +1,1 @@
+"""The benchmark's released episodes: reading them, and fitting layouts to what they record."""
