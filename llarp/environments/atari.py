@@ -25,8 +25,10 @@ FRAMES_PER_ACTION = 8
 """Of the 60 per second."""
 ROWS = slice(15, 195)
 """Of the screen's 210: the playing field, without score and frame."""
-WARM_UP = (8, 40)
-"""Fewest and most actions before an episode begins."""
+WARM_UP = (64, 512)
+"""Fewest and most frames before an episode begins."""
+LONGEST_HOLD = 16
+"""Most frames that chance holds an action."""
 VERSION = 1
 """Of cropping and scaling: part of every view key."""
 
@@ -60,8 +62,8 @@ class Atari(GameEnvironment):
         wording = int(rng.integers(len(getattr(played, pool))))
         template, text = f"{pool}.{played.family}.{wording}", getattr(played, pool)[wording]
         game.begin(layout, seed)
-        if solve(game, repeat("wait"), self.horizon):
-            return None  # it succeeds by itself
+        if not self.may_have(split, game) or solve(game, repeat("wait"), self.horizon):
+            return None  # or it succeeds by itself
         game.begin(layout, seed)
         plan = solve(game, game.expert(), self.horizon)
         if plan is None:
@@ -104,8 +106,12 @@ class AtariSimulator(Game):
         self._press = [getattr(self._ale.Action, self.game.buttons.get(action, "NOOP")) for action in ACTIONS]
         rng = np.random.default_rng(seed)
         self._start()
-        for _ in range(int(rng.integers(*WARM_UP))):
-            self.apply(ACTIONS[rng.integers(len(ACTIONS))])
+        frames = int(rng.integers(*WARM_UP))
+        while frames > 0:
+            action, hold = ACTIONS[rng.integers(len(ACTIONS))], int(rng.integers(1, LONGEST_HOLD + 1))
+            for _ in range(min(hold, frames)):
+                self.console.act(self._press[ACTIONS.index(action)])
+            frames -= hold
         self._start()
 
     def apply(self, action: str) -> bool:

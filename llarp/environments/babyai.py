@@ -83,7 +83,7 @@ class BabyAI(GameEnvironment):
         layout = f"BabyAI-{level.new if split == 'new_scenes' else level.train}-v0"
         text = game.begin(layout, seed)
         mission = parse(text)
-        if bool(mission.combinations() & HELD_OUT) != (split == "novel_objects"):
+        if bool(mission.combinations() & HELD_OUT) != (split == "novel_objects") or not self.may_have(split, game):
             return None
         template = f"mission.{mission.family}"
         if split == "rephrasing":

@@ -32,6 +32,21 @@ def test_missing_damaged_and_foreign_files_are_told(tmp_path):
 
 
 @pytest.mark.parametrize(("name", "module"), [("babyai", "minigrid"), ("atari", "ale_py")])
+def test_no_evaluated_episode_begins_as_a_trained_one(name, module):
+    pytest.importorskip(module, reason="needs the extra `environments`")
+    environment = make_environment(load_params().model_copy(update={"environment": name}))
+    simulator = environment.simulator()
+
+    def begins(split):
+        for episode in environment.generate(split, 3):
+            simulator.reset(episode)
+            yield simulator.view_key()[0] % 2
+
+    assert set(begins("train")) == {1}
+    assert set(begins("train_validation")) == set(begins("rephrasing")) == {0}
+
+
+@pytest.mark.parametrize(("name", "module"), [("babyai", "minigrid"), ("atari", "ale_py")])
 def test_an_absent_package_is_told_in_one_line(monkeypatch, name, module):
     monkeypatch.setitem(sys.modules, module, None)
     environment = make_environment(load_params().model_copy(update={"environment": name}))
