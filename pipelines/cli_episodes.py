@@ -28,8 +28,8 @@ def check(
     """Say line by line what is wrong with a templates file, or what it holds."""
     from rich.console import Console
 
+    from llarp.tasks.language.load import own_file
     from llarp.tasks.language.reader import read
-    from llarp.tasks.language.templates import own_file
 
     own = own_file()
     paths = [own] if file is None else [own, file] if adds else [file]

@@ -22,7 +22,8 @@ from llarp.scenes.variants import held_out_variants, training_variants
 from llarp.tasks.episode import Episode, ObjectInstance, resting
 from llarp.tasks.expert import Unsolvable, prove
 from llarp.tasks.families import FAMILIES, TRAINING, Family
-from llarp.tasks.language.templates import Phrases, Wording, language
+from llarp.tasks.language.load import language
+from llarp.tasks.language.templates import Phrases, Wording
 from llarp.tasks.splits import HELD_OUT_FREE, SPLITS, Split
 from llarp.tasks.world import World
 

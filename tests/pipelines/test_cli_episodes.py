@@ -6,7 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from llarp.errors import UserError
-from llarp.tasks.language.templates import own_file
+from llarp.tasks.language.load import own_file
 from pipelines.cli_episodes import app
 
 

@@ -115,8 +115,13 @@ def test_a_crash_of_a_stage_fails_the_flow(small):
 def test_stopping_the_flow_stops_the_stages_processes(small, number):
     root, variables = small
     (root / "stage.py").write_text(HANGS)
+    heard = "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"  # deaf where tests run with `&`
     process = subprocess.Popen(
-        [sys.executable, "-c", FLOW], cwd=root, env=variables, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        [sys.executable, "-c", heard + FLOW],
+        cwd=root,
+        env=variables,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
     try:
         while not (root / "pids").exists() or len((root / "pids").read_text().split(" ")) < 3:

@@ -9,7 +9,7 @@ from llarp.config import EpisodesConfig
 from llarp.errors import UserError
 from llarp.tasks.families import FAMILIES
 from llarp.tasks.generator import layout_names, slot_choices
-from llarp.tasks.language.templates import language
+from llarp.tasks.language.load import language
 from llarp.tasks.splits import SPLITS
 
 

@@ -8,13 +8,9 @@ import random
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache, lru_cache
-from importlib.resources import files
-from pathlib import Path
+from functools import lru_cache
 
-from llarp.errors import UserError
 from llarp.scenes.catalog import CATEGORIES, HANDLES, RECEPTACLES
-from llarp.scenes.extension import file
 from llarp.scenes.layouts import layout
 from llarp.tasks.language.relations import positions
 
@@ -155,33 +151,6 @@ def skeleton(text: str) -> str:
     """A wording without what its slots stand for, articles, case and punctuation; equal ones count as the same."""
     bare = SLOT.sub(lambda match: "object" if match[1][-1:] in "xyz" else "receptacle", text)
     return " ".join(word for word in re.findall(r"[a-z']+", bare.lower()) if word not in ("a", "an", "the"))
-
-
-def own_file() -> Path:
-    """The templates that come with the project."""
-    return Path(str(files("llarp.tasks.language").joinpath("templates.toml")))
-
-
-@cache
-def language() -> Language:
-    """The language of the templates that come with the project, and of those that a lab adds."""
-    added = file("templates.toml")
-    return load(own_file(), *([added] if added else []))
-
-
-def load(*paths: Path) -> Language:
-    """Reads and checks templates: one file, and others that add to it; UserError with the first problem's line."""
-    from llarp.tasks.language.reader import read
-
-    found, problems = read(*paths)
-    if problems:
-        first, *more = problems
-        others = f" (and {len(more)} more: `llarp episodes check {first.path}` lists all)" if more else ""
-        raise UserError(
-            f"{first.key}: {first.what}" if first.key else first.what, f"{first.path}:{first.line}", first.do + others
-        )
-    assert found is not None
-    return found
 
 
 def wordings(pool: Mapping[str, Sequence[Wording]]) -> Iterator[Wording]:

@@ -36,7 +36,7 @@ from llarp.scenes.layouts import layout, released
 from llarp.tasks.generator import generate, layout_names
 from llarp.tasks.goals import satisfied
 from llarp.tasks.skills import SKILLS
-from llarp.tasks.language.templates import language
+from llarp.tasks.language.load import language
 
 params, world = load_params(PARAMS), RuleWorld()
 episodes = [*generate("train", 120, 7, params.episodes, world=world),

@@ -8,7 +8,7 @@ from llarp.sim.rules import RuleWorld
 from llarp.tasks.data.capacity import count_tasks, refuse_too_many, ways_to_fill
 from llarp.tasks.families import FAMILIES
 from llarp.tasks.generator import generate, layout_names, slot_choices
-from llarp.tasks.language.templates import language
+from llarp.tasks.language.load import language
 from llarp.tasks.splits import SPLITS
 
 FEW = EpisodesConfig(train=1, per_split=1, layouts=1, objects=34, workers=1)

@@ -20,7 +20,8 @@ from llarp.tasks.expert import prove
 from llarp.tasks.families import FAMILIES, Case, doors
 from llarp.tasks.generator import generate
 from llarp.tasks.goals import Predicate
-from llarp.tasks.language.templates import WORDS, Wording, language, tag, wordings
+from llarp.tasks.language.load import language
+from llarp.tasks.language.templates import WORDS, Wording, tag, wordings
 from llarp.tasks.skills import Skill
 
 CONFIG = EpisodesConfig(train=1, per_split=1, layouts=10, objects=34, workers=1)

@@ -10,7 +10,8 @@ from llarp.scenes.variants import NUM_VARIANTS
 from llarp.sim.drawing.looks import look
 from llarp.tasks.families import TRAINING
 from llarp.tasks.language.checks import FUNCTION_WORDS
-from llarp.tasks.language.templates import SLOT, language, tag, wordings
+from llarp.tasks.language.load import language
+from llarp.tasks.language.templates import SLOT, tag, wordings
 
 ALL = [entry.id for entry in CATEGORIES]
 

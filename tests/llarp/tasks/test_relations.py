@@ -10,8 +10,9 @@ import pytest
 
 from llarp.scenes.furniture import FREESTANDING, furnish
 from llarp.scenes.layouts import bodies, layout, released
+from llarp.tasks.language.load import language
 from llarp.tasks.language.relations import Position, positions
-from llarp.tasks.language.templates import WORDS, language
+from llarp.tasks.language.templates import WORDS
 
 LAYOUTS = (*released()[::5], *(f"gen_{kind}_{number:04d}" for kind in ("train", "new") for number in range(5)))
 PLACE_OF = {words: id for id, words in WORDS.items() if id in FREESTANDING}

@@ -5,8 +5,8 @@ import re
 import pytest
 
 from llarp.errors import UserError
+from llarp.tasks.language.load import language, load, own_file
 from llarp.tasks.language.reader import read
-from llarp.tasks.language.templates import language, load, own_file
 
 TEXT = own_file().read_text()
 FIRST = '    "Move the {x} to the {b}.",'

@@ -5,7 +5,8 @@ import random
 import pytest
 
 from llarp.tasks.families import FAMILIES, TRAINING
-from llarp.tasks.language.templates import POOLS, Wording, language, skeleton
+from llarp.tasks.language.load import language
+from llarp.tasks.language.templates import POOLS, Wording, skeleton
 from llarp.tasks.splits import SPLITS
 
 
