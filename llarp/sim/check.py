@@ -1,22 +1,15 @@
-"""Runs the expert, and the plans recorded in the release, on released episodes and says what fails and why.
+"""Runs the expert, and the plans recorded in the release, on released episodes and says what fails and why."""
 
-python -m llarp.sim.check RELEASED_FILES_OR_FOLDER...
-"""
-
-import argparse
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from llarp.errors import UserError
 from llarp.scenes.catalog import handle, receptacle
 from llarp.sim.replay import begin, explained, starts_beside
 from llarp.sim.rules import RuleWorld
 from llarp.tasks.episode import Episode
 from llarp.tasks.expert import Unsolvable, demonstrate, plan
 from llarp.tasks.goals import satisfied
-from llarp.tasks.released.release import read
 from llarp.tasks.skills import Skill
 
 PLANS = ("expert", "demonstration", "recorded")
@@ -117,17 +110,3 @@ def _explain(world: RuleWorld, skills: Sequence[Skill], number: int) -> str:
         if door is not None and door not in world.opened:
             return before + f"the solver put it through the closed {handle(door).words}"
     return before + f"not within reach of {world.at}"
-
-
-def main() -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(description="check expert and recorded plans on released episodes")
-    parser.add_argument("paths", nargs="+", type=Path, help="released .pickle files or their folder")
-    try:
-        print(check(RuleWorld(), read(parser.parse_args().paths)))
-    except UserError as error:
-        raise SystemExit(f"error: {error}") from None
-
-
-if __name__ == "__main__":
-    main()

@@ -75,14 +75,9 @@ def table(camera: CameraConfig, layout_name: str = "gen_train_0000") -> list[Vis
 
 def print_table(camera: CameraConfig) -> None:
     """Prints the table, smallest category first."""
+    rows = table(camera)
     size = f"{camera.width} x {camera.height} pixels, {camera.fov_deg:g} degrees high"
     print(f"Pixels covered from the standing point ({size})")
     print(f"{'category':<14}{'least':>7}{'5 %':>7}{'median':>8}{'cut off':>9}")
-    for row in table(camera):
+    for row in rows:
         print(f"{row.category:<14}{row.least:>7}{row.low:>7.0f}{row.median:>8.0f}{row.outside:>8.0%}")
-
-
-if __name__ == "__main__":
-    from llarp.config import load_params
-
-    print_table(load_params().camera)
