@@ -37,7 +37,7 @@ SPLIT_OF_FILE: dict[str, str] = {
     "multiple_objects": "multiple_rearrangements",
     "multiple_rearrangements": "multiple_objects",
 }
-"""File name without `.pickle` -> our split. The release has the last two the other way round."""
+"""File name without `.pickle` -> our split. The release has the last two the other way round. A name may go on."""
 
 _ENTITIES = {entry.release: entry.id for entry in RECEPTACLES} | {entry.release: entry.id for entry in HANDLES}
 _CATEGORIES = {entry.release: entry.id for entry in CATEGORIES}
@@ -73,9 +73,19 @@ def release_files(paths: Sequence[Path]) -> list[Path]:
             raise UserError("holds no .pickle file", path, "name the folder of the released files")
         found += inside
     for path in found:
-        if path.stem not in SPLIT_OF_FILE or path.suffix != ".pickle":
-            raise UserError("is not the name of a released split", path, f"known: {', '.join(SPLIT_OF_FILE)} (.pickle)")
+        if _split_of(path.stem) is None or path.suffix != ".pickle":
+            raise UserError(
+                "is not the name of a released split",
+                path,
+                f"known, also with more behind: {', '.join(SPLIT_OF_FILE)} (.pickle)",
+            )
     return found
+
+
+def _split_of(stem: str) -> str | None:
+    """The split of a file's name, which may go on as in `context_2`; None when it begins with no known name."""
+    known = [name for name in SPLIT_OF_FILE if re.match(rf"{name}(?![a-z])", stem)]
+    return SPLIT_OF_FILE[max(known, key=len)] if known else None
 
 
 def raw_episodes(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -113,10 +123,12 @@ def _bad(path: Path, number: int | None, what: str) -> UserError:
 
 
 def _read_file(path: Path, any_scene: bool) -> Iterator[Episode]:
-    split = SPLIT_OF_FILE[path.stem]
+    split = _split_of(path.stem)
+    assert split is not None, "release_files lets no other name pass"
+    name = split if path.stem in SPLIT_OF_FILE else path.stem
     for number, raw in raw_episodes(path):
         try:
-            episode = _episode(split, number, raw)
+            episode = _episode(split, f"release-{name}-{number:06d}", number, raw)
             if not any_scene and episode.layout not in released():
                 raise UserError(
                     f"unknown scene {episode.layout!r}",
@@ -130,14 +142,14 @@ def _read_file(path: Path, any_scene: bool) -> Iterator[Episode]:
         yield episode
 
 
-def _episode(split: str, number: int, raw: dict[str, Any]) -> Episode:
+def _episode(split: str, id: str, number: int, raw: dict[str, Any]) -> Episode:
     layout = Path(raw["scene_id"]).name.removesuffix(".scene_instance.json")
     instruction = raw["instruction"]
     if not isinstance(instruction, str) or not instruction.strip():
         raise _UnknownError("no instruction")
     goal = _goal(raw["goal_preds"])
     return Episode(
-        episode_id=f"release-{split}-{number:06d}",
+        episode_id=id,
         split=split,
         family=_family(split, raw["sampled_entities"], instruction, goal),
         template=f"release:{raw['instruct_id']}",

@@ -64,6 +64,16 @@ def test_the_two_swapped_files_are_swapped_back(tmp_path, name, split):
     assert episode.split == episode.family == split
 
 
+def test_names_may_go_on(tmp_path):
+    for name in ("train_validation", "train_validation_2"):
+        files.write(tmp_path, name=name)
+    first, second = read([tmp_path])
+    assert first.split == second.split == "train_validation"
+    assert first.episode_id != second.episode_id
+    with pytest.raises(UserError, match="not the name of a released split"):
+        read([files.write(tmp_path, name="contextual")])
+
+
 def test_a_pickle_that_would_run_code_is_refused_and_runs_nothing(tmp_path):
     trace = tmp_path / "trace"
     for call in (
