@@ -150,10 +150,8 @@ def main() -> None:
     from llarp.tasks.generator import generate
 
     params = load_params()
-    start = time.perf_counter()
     episodes = list(generate("train", EPISODES, params.seed, params.episodes, world=RuleWorld()))
-    figures = {"generated_episodes_per_s": EPISODES / (time.perf_counter() - start)}
-    figures |= drawing(params, episodes)
+    figures = drawing(params, episodes)
     found, shape = features(params, episodes)
     figures |= found | training(params, episodes, shape)
     if arguments.json:
