@@ -137,6 +137,8 @@ without_clash("name", tuple(entry.id for entry in _NAMED))
 without_clash("word", tuple(entry.words for entry in _NAMED if not isinstance(entry, Handle)))
 without_clash("asset", tuple(asset for entry in CATEGORIES for asset in entry.assets))
 
+FRIDGE_HANDLE = "fridge_handle"
+"""The one handle that is no drawer's."""
 OPEN_RECEPTACLES: tuple[str, ...] = tuple(receptacle.id for receptacle in RECEPTACLES if receptacle.is_open)
 NAV_TARGETS: tuple[str, ...] = (*(r.id for r in RECEPTACLES), *(h.id for h in HANDLES))
 """The 16 arguments of the navigation skill."""

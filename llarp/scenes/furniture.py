@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from llarp.scenes.catalog import HANDLES, RECEPTACLES
+from llarp.scenes.catalog import FRIDGE_HANDLE, HANDLES, RECEPTACLES
 from llarp.scenes.extension import extension
 from llarp.scenes.layout import Layout, Pose, Surface
 
@@ -154,10 +154,10 @@ def furnish(
     for id in FREESTANDING:
         put(id, places[id])
     front = rectangle("fridge", places["fridge"])
-    handles["fridge_handle"] = (*front.to_world(front.half[0] + HANDLE_FORWARD, -0.8 * front.half[1]), 1.0)
-    standing["fridge_handle"] = standing["fridge"]
+    handles[FRIDGE_HANDLE] = (*front.to_world(front.half[0] + HANDLE_FORWARD, -0.8 * front.half[1]), 1.0)
+    standing[FRIDGE_HANDLE] = standing["fridge"]
     for entry in HANDLES:
-        if entry.id == "fridge_handle":
+        if entry.id == FRIDGE_HANDLE:
             continue
         counter, along, height = _DRAWERS[entry.id]
         yaw = places[counter][2]

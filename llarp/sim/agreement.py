@@ -119,7 +119,7 @@ def left_out(skills: Sequence[Skill], episode: Episode) -> set[Predicate]:
     Something was put on a receptacle, or a door turned, from where `robot_at` of it is not recorded.
     """
     needed = (
-        (Predicate("robot_at", (skill.target or "fridge_handle",)), step)
+        (Predicate("robot_at", (skill.subject,)), step)
         for skill, step in zip(skills, episode.recorded, strict=True)
         if skill.verb not in ("nav", "pick")
     )

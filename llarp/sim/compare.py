@@ -17,11 +17,10 @@ from llarp.files import file_aside
 from llarp.progress import track
 from llarp.scenes.catalog import HANDLES, NAV_TARGETS, RECEPTACLES
 from llarp.sim.base import Simulator
-from llarp.sim.drawing.house import FRIDGE
 from llarp.sim.rules import RuleWorld
 from llarp.tasks.episode import Episode
 from llarp.tasks.expert import Unsolvable, plan
-from llarp.tasks.goals import Predicate, satisfied
+from llarp.tasks.goals import Predicate, door, satisfied
 from llarp.tasks.skills import SKILLS, Skill
 from llarp.tasks.world import World
 
@@ -111,9 +110,8 @@ def atoms(episode: Episode) -> Iterator[Predicate]:
     for target in (*NAV_TARGETS, *names):
         yield Predicate("robot_at", (target,))
     for entry in HANDLES:
-        kind = "fridge" if entry.id == FRIDGE else "cab"
-        yield Predicate(f"opened_{kind}", (entry.id,))
-        yield Predicate(f"closed_{kind}", (entry.id,))
+        yield door(entry.id, True)
+        yield door(entry.id, False)
     for name in names:
         yield Predicate("holding", (name,))
         yield Predicate("robot_at_obj", (name,))

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from llarp.config import CameraConfig
-from llarp.scenes.catalog import HANDLES
+from llarp.scenes.catalog import FRIDGE_HANDLE, HANDLES
 from llarp.sim import sight
 from llarp.sim.base import Simulator
-from llarp.sim.drawing.house import DOOR_RAD, FRIDGE, SLIDE_M
+from llarp.sim.drawing.house import DOOR_RAD, SLIDE_M
 from llarp.sim.drawing.look_table import look_numbers
 from llarp.sim.drawing.painter import Placement, painter
 from llarp.sim.rules import RuleWorld
@@ -35,7 +35,7 @@ class View:
 def open_joints(opened: np.ndarray) -> tuple[tuple[str, float], ...]:
     """Handles of which bool[handles] says that they are open, and how far their joints are: radians or metres."""
     names = (_HANDLES[number] for number in np.flatnonzero(opened))
-    return tuple((name, DOOR_RAD if name == FRIDGE else SLIDE_M) for name in names)
+    return tuple((name, DOOR_RAD if name == FRIDGE_HANDLE else SLIDE_M) for name in names)
 
 
 class EmbeddedSimulator(RuleWorld, Simulator):

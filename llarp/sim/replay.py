@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from llarp.scenes.catalog import OPEN_RECEPTACLES, receptacle
 from llarp.sim.rules import RuleWorld
+from llarp.tasks import goals
 from llarp.tasks.episode import Episode
 from llarp.tasks.goals import Predicate
 from llarp.tasks.released.recorded import Scope, recorded_plan
@@ -64,7 +65,7 @@ def _does(world: RuleWorld, skill: Skill, step: Sequence[Predicate]) -> bool:
     Hand and doors are not asked: other skills may come first.
     """
     if skill.verb != "pick":
-        return (skill.target or "fridge_handle") in world.geometry.near[world.at]
+        return skill.subject in world.geometry.near[world.at]
     lying = [name for name in world.instances(str(skill.target)) if name != world.held]
     return Predicate("holding", (next(filter(world.reaches, lying), ""),)) in step
 
@@ -95,7 +96,6 @@ def atoms(world: RuleWorld, scope: Scope) -> set[Predicate]:
         doors = (receptacle(id).handle for id in places)
         now |= {Predicate("in", (name, door)) for door in doors if door is not None}
     for door in world.layout.handles if scope.handles else ():
-        kind = "fridge" if door == "fridge_handle" else "cab"
-        now.add(Predicate(f"{'opened' if door in world.opened else 'closed'}_{kind}", (door,)))
+        now.add(goals.door(door, door in world.opened))
     now.add(Predicate("not_holding", ()) if world.held is None else Predicate("holding", (world.held,)))
     return now

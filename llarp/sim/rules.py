@@ -186,7 +186,7 @@ class RuleWorld(World):
             )
         if verb in own_skills():
             return own_skills()[verb].is_valid(self, str(target))
-        handle = target or "fridge_handle"
+        handle = skill.subject
         return handle in self.geometry.near[self.at] and (handle in self.opened) == verb.startswith("close")
 
     def stands(self, skill: Skill) -> frozenset[str]:
@@ -206,7 +206,7 @@ class RuleWorld(World):
         if skill.verb in own_skills():
             return frozenset()
         near = self.geometry.near
-        return frozenset(target for target in self.layout.standing if (skill.target or "fridge_handle") in near[target])
+        return frozenset(target for target in self.layout.standing if skill.subject in near[target])
 
     def apply(self, skill: Skill) -> bool:
         """Carries the skill out if it is valid; returns whether it was."""
@@ -229,9 +229,9 @@ class RuleWorld(World):
         elif verb in own_skills():
             own_skills()[verb].apply(self, str(target))
         elif verb.startswith("open"):
-            self.opened.add(target or "fridge_handle")
+            self.opened.add(skill.subject)
         else:
-            self.opened.discard(target or "fridge_handle")
+            self.opened.discard(skill.subject)
         return True
 
     def holds(self, predicate: Predicate) -> bool:

@@ -16,13 +16,12 @@ from typing import NamedTuple
 import numpy as np
 
 from llarp.config import CameraConfig
-from llarp.scenes.catalog import HANDLES, NAV_TARGETS
+from llarp.scenes.catalog import FRIDGE_HANDLE, HANDLES, NAV_TARGETS
 from llarp.scenes.extension import extension
 from llarp.scenes.layout import Pose
 from llarp.sim.drawing.bodies import form_body
 from llarp.sim.drawing.camera import Camera
 from llarp.sim.drawing.forms import FORMS
-from llarp.sim.drawing.house import FRIDGE
 from llarp.sim.drawing.look_table import look_numbers
 from llarp.sim.drawing.looks import look
 from llarp.sim.drawing.painter import VERSION
@@ -145,7 +144,7 @@ def in_picture(camera: Camera, stands: Stands, things: Things) -> np.ndarray:
 def doors_in_picture(camera: Camera, name: str) -> np.ndarray:
     """bool[handles, P] whether what opening each handle can change reaches into the picture from each pose."""
     points = np.array([geometry(name).layout.handles[entry.id] for entry in HANDLES])
-    is_fridge = np.array([entry.id == FRIDGE for entry in HANDLES])
+    is_fridge = np.array([entry.id == FRIDGE_HANDLE for entry in HANDLES])
     half = np.where(is_fridge[:, None], (1.0, 1.0, 1.0), (0.7, 0.7, 0.4))
     height = np.where(is_fridge, 1.0, points[:, 2])  # the door is as high as the fridge
     ahead, aside = np.ones(len(HANDLES)), np.zeros(len(HANDLES))

@@ -167,7 +167,7 @@ def _milestones(episode: Episode, skills: Iterable[Skill]) -> Iterator[Goal | No
             yield Goal("AND", (Predicate("robot_at", (target,)),)) if f"robot_at({target})" in asked else None
         else:
             state = skill.verb.replace("open", "opened").replace("close", "closed")
-            yield Goal("AND", (Predicate(state, (skill.target or "fridge_handle",)),))
+            yield Goal("AND", (Predicate(state, (skill.subject,)),))
 
 
 def _any_of(category: str, atom: Predicate) -> Goal:

@@ -15,7 +15,7 @@ import numpy as np
 
 from llarp.config import EpisodesConfig
 from llarp.errors import UserError
-from llarp.scenes.catalog import CATEGORIES, HANDLES, OPEN_RECEPTACLES, RECEPTACLES, category
+from llarp.scenes.catalog import CATEGORIES, OPEN_RECEPTACLES, RECEPTACLES, category
 from llarp.scenes.layout import Layout
 from llarp.scenes.layouts import layout, released
 from llarp.scenes.variants import held_out_variants, training_variants
@@ -24,6 +24,7 @@ from llarp.tasks.expert import Unsolvable, prove
 from llarp.tasks.families import FAMILIES, TRAINING, Family
 from llarp.tasks.language.load import language
 from llarp.tasks.language.templates import Phrases, Wording
+from llarp.tasks.skills import DRAWER_HANDLES
 from llarp.tasks.splits import HELD_OUT_FREE, SPLITS, Split
 from llarp.tasks.world import World
 
@@ -40,7 +41,6 @@ SPOT_TRIES = 10
 
 ALL_RECEPTACLES: tuple[str, ...] = tuple(entry.id for entry in RECEPTACLES)
 """Where the robot can be sent."""
-DRAWERS: tuple[str, ...] = tuple(entry.id for entry in HANDLES if entry.id != "fridge_handle")
 """Handles of drawers."""
 
 
@@ -148,7 +148,7 @@ def slot_choices(here: Split, family: Family, wording: Wording, where: Phrases) 
         if letter in "abc":
             usual: Sequence[str] = ALL_RECEPTACLES if family.id == "go_to" else OPEN_RECEPTACLES
         elif letter == "d":
-            usual = DRAWERS
+            usual = DRAWER_HANDLES
         else:
             usual = _categories(here.held_out_categories, family.id)
         allowed = limits.get(letter, usual)

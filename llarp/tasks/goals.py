@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
+from llarp.scenes.catalog import FRIDGE_HANDLE
+
 ARITY: Mapping[str, int] = {
     "on_top": 2,  # object, receptacle
     "in": 2,  # object, handle of what closes it
@@ -46,6 +48,12 @@ class Predicate:
     def bind(self, values: Mapping[str, str]) -> "Predicate":
         """The same atom with variables replaced."""
         return Predicate(self.name, tuple(values.get(arg, arg) for arg in self.args))
+
+
+def door(handle: str, opened: bool) -> Predicate:
+    """That the fridge or drawer of a handle is open, or closed."""
+    kind = "fridge" if handle == FRIDGE_HANDLE else "cab"
+    return Predicate(f"{'opened' if opened else 'closed'}_{kind}", (handle,))
 
 
 @dataclass(frozen=True)

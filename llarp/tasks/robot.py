@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator
 
-from llarp.scenes.catalog import NAV_TARGETS, RECEPTACLES, handle, receptacle
+from llarp.scenes.catalog import FRIDGE_HANDLE, NAV_TARGETS, RECEPTACLES, handle, receptacle
 from llarp.scenes.extension import extension
+from llarp.tasks import goals
 from llarp.tasks.episode import Episode
 from llarp.tasks.goals import Predicate
 from llarp.tasks.skills import Skill
@@ -221,10 +222,10 @@ class Robot:
 
     def turn(self, door: str, opened: bool) -> Iterator[Skill]:
         """Opens or closes the fridge or a drawer, unless it is so already."""
-        kind = "fridge" if door == "fridge_handle" else "cab"
-        if not self.world.holds(Predicate(f"{'opened' if opened else 'closed'}_{kind}", (door,))):
+        if not self.world.holds(goals.door(door, opened)):
             yield from self.go(door)
-            yield Skill(f"{'open' if opened else 'close'}_{kind}", None if kind == "fridge" else door)
+            verb = "open" if opened else "close"
+            yield Skill(f"{verb}_fridge") if door == FRIDGE_HANDLE else Skill(f"{verb}_cab", door)
 
     def go(self, target: str) -> Iterator[Skill]:
         """Stands before a navigation target, unless it does already."""

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from llarp.scenes import catalog
-from llarp.scenes.catalog import CATEGORIES, HANDLES, NAV_TARGETS, RECEPTACLES
+from llarp.scenes.catalog import CATEGORIES, FRIDGE_HANDLE, HANDLES, NAV_TARGETS, RECEPTACLES
 from llarp.tasks.own_skills import own_skills
 
 
@@ -19,8 +19,13 @@ class Skill:
     def __str__(self) -> str:
         return f"{self.verb}({self.target or ''})"
 
+    @property
+    def subject(self) -> str:
+        """The target, or the fridge's handle, which the fridge's two skills do not name."""
+        return self.target or FRIDGE_HANDLE
 
-DRAWER_HANDLES: tuple[str, ...] = tuple(entry.id for entry in HANDLES if entry.id != "fridge_handle")
+
+DRAWER_HANDLES: tuple[str, ...] = tuple(entry.id for entry in HANDLES if entry.id != FRIDGE_HANDLE)
 
 SKILLS: tuple[Skill, ...] = (
     *(Skill("nav", target) for target in NAV_TARGETS),

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from llarp.config import CameraConfig
-from llarp.scenes.catalog import CATEGORIES, category_of_asset
+from llarp.scenes.catalog import CATEGORIES, FRIDGE_HANDLE, category_of_asset
 from llarp.sim.base import Playable
 from llarp.sim.drawing.painter import corners
 from llarp.sim.embedded import EmbeddedSimulator
@@ -120,7 +120,7 @@ def sample_labelled(
         frames.append(shown.render())
         in_view.append(row)
         held.append(len(CATEGORIES) if view.held is None else _INDEX[category_of_asset(view.held[0])])
-        fridge_open.append(any(handle == "fridge_handle" for handle, _ in view.joints))
+        fridge_open.append(any(handle == FRIDGE_HANDLE for handle, _ in view.joints))
     return Labelled(np.stack(frames), np.stack(in_view), np.array(held), np.array(fridge_open))
 
 

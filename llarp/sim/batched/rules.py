@@ -38,8 +38,7 @@ def _verb(skill: Skill) -> int:
 
 def _target(skill: Skill) -> int:
     """Pose, category, receptacle or handle."""
-    target = skill.target or "fridge_handle"
-    return {"nav": STAND, "pick": CATEGORY, "place": RECEPTACLE}.get(skill.verb, HANDLE)[target]  # type: ignore[index]
+    return {"nav": STAND, "pick": CATEGORY, "place": RECEPTACLE}.get(skill.verb, HANDLE)[skill.subject]  # type: ignore[index]
 
 
 _VERB = np.array([_verb(skill) for skill in SKILLS])

@@ -9,6 +9,7 @@ import math
 
 import mujoco
 
+from llarp.scenes.catalog import FRIDGE_HANDLE
 from llarp.scenes.extension import extension
 from llarp.scenes.furniture import FURNITURE, HANDLE_FORWARD
 from llarp.scenes.layout import Layout, Surface
@@ -20,7 +21,6 @@ SLIDE_M = 2 * FURNITURE["left_drawer"].body[0]
 """How far an open drawer stands out."""
 DOOR_RAD = 1.9
 """How wide the fridge's door opens."""
-FRIDGE = "fridge_handle"
 
 _WALL = 2.5  # height of the walls
 _FLOORS = ("c49a6c", "a67c52", "cfae80", "94745a", "bba78f")
@@ -163,8 +163,8 @@ class _House:
         _box(body, "dff4ff", (-depth, -width + wall, 0.08), (-depth + wall, width - wall, height - wall))
         for level in (top, top - 0.36, top - 0.70):
             _box(body, "8fd0ef", (-depth + wall, -width + wall, level - 0.025), (depth - 0.08, width - wall, level))
-        door = body.add_body(name=FRIDGE, pos=[depth, width, 0])
-        door.add_joint(name=FRIDGE, type=mujoco.mjtJoint.mjJNT_HINGE, axis=[0, 0, 1])
+        door = body.add_body(name=FRIDGE_HANDLE, pos=[depth, width, 0])
+        door.add_joint(name=FRIDGE_HANDLE, type=mujoco.mjtJoint.mjJNT_HINGE, axis=[0, 0, 1])
         _box(door, "d5dadd", (0.015, -2 * width, 0.04), (0.05, 0, height))
         _box(door, "eef9ff", (0, -2 * width + wall, 0.08), (0.015, -wall, height - wall))
         _box(door, "4a4f55", (0.05, -1.9 * width, 0.75), (0.09, -1.8 * width, 1.35))
@@ -172,7 +172,7 @@ class _House:
     def drawers(self) -> None:
         """Four trays that slide out; a shut one shows its front and handle only."""
         for name, (x, y, z) in self.layout.handles.items():
-            if name == FRIDGE:
+            if name == FRIDGE_HANDLE:
                 continue
             half, low, high = FURNITURE["left_drawer"].body[1], FURNITURE["left_drawer"].rest - 0.02, 0.82
             if name == "bottom_drawer_handle":

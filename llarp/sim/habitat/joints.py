@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from llarp.sim.drawing.house import DOOR_RAD, FRIDGE, SLIDE_M
+from llarp.scenes.catalog import FRIDGE_HANDLE
+from llarp.sim.drawing.house import DOOR_RAD, SLIDE_M
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,6 @@ JOINTS: dict[str, Joint] = {
     "middle_drawer_handle": Joint("kitchen_counter", "drawer2_top", SLIDE_M),
     "right_drawer_handle": Joint("kitchen_counter", "drawer3", SLIDE_M),
     "bottom_drawer_handle": Joint("kitchen_counter", "drawer4", SLIDE_M),
-    FRIDGE: Joint("fridge", "top_door", DOOR_RAD),
+    FRIDGE_HANDLE: Joint("fridge", "top_door", DOOR_RAD),
 }
 """By handle; object and link are those of the release's markers."""

@@ -2,8 +2,8 @@
 
 from llarp.sim.planning.strips import Action
 
-START, HAND, NO_DOOR, FRIDGE = "start", "hand", "no_door", "fridge_handle"
-"""The first pose; where a held object is; what closes an open receptacle, and is always open; the fridge's door."""
+START, HAND, NO_DOOR = "start", "hand", "no_door"
+"""The first pose; where a held object is; what closes an open receptacle, and is always open."""
 
 TYPES = {
     "pose": "object",

@@ -18,9 +18,8 @@ from pathlib import Path
 
 from llarp.errors import UserError
 from llarp.files import folder_aside
-from llarp.scenes.catalog import NAV_TARGETS, RECEPTACLES, handle, receptacle
+from llarp.scenes.catalog import FRIDGE_HANDLE, NAV_TARGETS, RECEPTACLES, handle, receptacle
 from llarp.sim.planning.domain import (
-    FRIDGE,
     HAND,
     MOVES,
     NO_DOOR,
@@ -120,7 +119,7 @@ class Model:
                 lines.append(("place", at, item, target, self._door(target)))
                 lies[item] = target
             else:
-                lines.append((verb, at, skill.target or FRIDGE))
+                lines.append((verb, at, skill.subject))
         facts = {
             ("at", at),
             *(("lies", *pair) for pair in lies.items()),
@@ -248,7 +247,7 @@ def read(plan: str) -> tuple[Skill, ...]:
         elif name == "place":
             skills.append(Skill("place", args[2]))
         elif name in ("open", "close"):
-            skills.append(Skill(f"{name}_fridge") if args[1] == FRIDGE else Skill(f"{name}_cab", args[1]))
+            skills.append(Skill(f"{name}_fridge") if args[1] == FRIDGE_HANDLE else Skill(f"{name}_cab", args[1]))
     return tuple(skills)
 
 

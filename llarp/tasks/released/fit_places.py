@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from llarp.errors import UserError
+from llarp.scenes.catalog import FRIDGE_HANDLE
 from llarp.scenes.furniture import (
     FURNITURE,
     KITCHEN,
@@ -59,7 +60,7 @@ def gather(episodes: Iterable[Episode], seen: Iterable[Visit]) -> dict[str, Evid
         for entry in episode.objects:
             scenes[episode.layout].points[entry.receptacle].append(entry.position[:2])
     for visit in seen:
-        place = "fridge" if visit.target == "fridge_handle" else visit.target
+        place = "fridge" if visit.target == FRIDGE_HANDLE else visit.target
         if visit.verb and place in visit.near:
             scenes[visit.layout].visits[place] += 1
             scenes[visit.layout].near[place].update(visit.near)

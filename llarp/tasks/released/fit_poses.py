@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from llarp.scenes.catalog import HANDLES, NAV_TARGETS, OPEN_RECEPTACLES, RECEPTACLES
+from llarp.scenes.catalog import FRIDGE_HANDLE, HANDLES, NAV_TARGETS, OPEN_RECEPTACLES, RECEPTACLES
 from llarp.scenes.furniture import FREESTANDING, FURNITURE, KITCHEN, Place, before, furnish, rectangle
 from llarp.scenes.layout import Layout, Surface
 from llarp.scenes.layouts import family
@@ -44,7 +44,7 @@ OTHER_POSES = frozenset({"rephrasing"})
 KITCHEN_THINGS = (*KITCHEN, "fridge", "left_drawer", "right_drawer", *(entry.id for entry in HANDLES))
 LOOSE_POINTS = KITCHEN_THINGS[len(KITCHEN) :]
 """What carries nothing in the release, so that where it is measured must be fitted."""
-_BY_FAMILY = frozenset({"fridge", "fridge_handle"})
+_BY_FAMILY = frozenset({"fridge", FRIDGE_HANDLE})
 """What stands at another end of the kitchen in another family; counters and drawers are the same in all."""
 _RECEPTACLES = tuple(entry.id for entry in RECEPTACLES)
 _HAND_M, _HAND_SLACK_M = 0.8, 0.05
