@@ -1,9 +1,9 @@
 """The rules of Language Rearrangement without any drawing: what each skill needs and does, and which predicates hold.
 
-Thresholds are those of the benchmark (arXiv 2310.17722, section 4 and appendix), measured along the floor. As in the
-release, pick takes the first instance in reach in the episode's order, and a held object counts as on top of a
-receptacle that the hand is just above, so `on_top(X, left_counter)` holds already before X is put down there. It is
-stepped millions of times: what depends on the layout alone is worked out once per layout.
+Thresholds are those of `llarp.scenes.reach`. As in the release, pick takes the first instance in reach in the episode's
+order, and a held object counts as on top of a receptacle that the hand is just above, so `on_top(X, left_counter)`
+holds already before X is put down there. It is stepped millions of times: what depends on the layout alone is worked
+out once per layout.
 """
 
 import math
@@ -14,22 +14,13 @@ from llarp.errors import UserError
 from llarp.scenes.catalog import HANDLES, RECEPTACLES
 from llarp.scenes.layout import Layout, Pose, Surface
 from llarp.scenes.layouts import layout, start
-from llarp.tasks.episode import Episode, ObjectInstance
+from llarp.scenes.reach import HAND_FORWARD_M, REACH_M, REACH_RAD, ROBOT_AT_M, ROBOT_AT_RAD, within
+from llarp.tasks.episode import Episode, ObjectInstance, by_category
 from llarp.tasks.goals import Predicate
 from llarp.tasks.own_skills import own_skills
 from llarp.tasks.skills import Skill
 from llarp.tasks.world import World
 
-ROBOT_AT_M = 2.0
-"""Farthest that `robot_at` and place reach."""
-ROBOT_AT_RAD = math.pi / 2
-"""Greatest bearing of `robot_at` and place."""
-REACH_M = 1.5
-"""Farthest that `robot_at_obj` and pick reach."""
-REACH_RAD = 1.0
-"""Greatest bearing of `robot_at_obj` and pick."""
-HAND_FORWARD_M = 0.8
-"""How far before the robot's base a held object is."""
 HAND_HEIGHT_M = 0.9
 """Height of a held object."""
 HAND_ABOVE_M = 0.05
@@ -41,11 +32,6 @@ ROOMY_M = 0.25
 
 _BEHIND = {entry.id: entry.receptacle for entry in HANDLES}
 _CLOSED_BY = {entry.id: entry.handle for entry in RECEPTACLES if entry.handle is not None}
-
-
-def within(pose: Pose, x: float, y: float, distance: float, bearing: float) -> bool:
-    """Whether a point on the floor is at most `distance` metres and `bearing` radians from where the robot looks."""
-    return pose.distance(x, y) <= distance and pose.bearing(x, y) <= bearing
 
 
 @dataclass(frozen=True)
@@ -136,10 +122,7 @@ class RuleWorld(World):
         self.objects = {entry.name: entry for entry in episode.objects}
         self.where = {entry.name: entry.receptacle for entry in episode.objects}
         self.positions = {entry.name: entry.position for entry in episode.objects}
-        instances: dict[str, list[str]] = {}
-        for entry in episode.objects:
-            instances.setdefault(entry.category, []).append(entry.name)
-        self._instances = {category: tuple(names) for category, names in instances.items()}
+        self._instances = by_category(episode.objects)
         self.opened = opened_at_start(episode)
 
     def instances(self, category: str) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """A typed episode: the same whether generated here or imported from the release."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -43,6 +44,14 @@ def upright(heading_mrad: int) -> tuple[float, float, float, float]:
     """Quaternion of an upright object turned by so many milliradians."""
     half = heading_mrad / 2000
     return round(math.cos(half), 6), 0.0, 0.0, round(math.sin(half), 6)
+
+
+def by_category(objects: Iterable[ObjectInstance]) -> dict[str, tuple[str, ...]]:
+    """Category -> names of its objects, in the order given."""
+    names: dict[str, list[str]] = {}
+    for entry in objects:
+        names.setdefault(entry.category, []).append(entry.name)
+    return {category: tuple(some) for category, some in names.items()}
 
 
 @dataclass(frozen=True, slots=True)

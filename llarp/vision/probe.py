@@ -12,10 +12,10 @@ import numpy as np
 
 from llarp.config import CameraConfig
 from llarp.scenes.catalog import CATEGORIES, FRIDGE_HANDLE, category_of_asset
+from llarp.scenes.reach import REACH_M
 from llarp.sim.base import Playable
 from llarp.sim.drawing.painter import corners
 from llarp.sim.embedded import EmbeddedSimulator
-from llarp.sim.rules import REACH_M
 from llarp.tasks.episode import Episode
 from llarp.tasks.skills import Skill
 from llarp.vision.encoder import Output, ViTEncoder

@@ -12,7 +12,7 @@ import numpy as np
 from llarp.errors import UserError
 from llarp.sim.batched.layout_table import HANDLE, RECEPTACLE
 from llarp.sim.sight import STAND
-from llarp.tasks.episode import Episode
+from llarp.tasks.episode import Episode, by_category
 from llarp.tasks.goals import Predicate
 from llarp.tasks.ways import MAX_WAYS, Way, ways
 
@@ -101,9 +101,7 @@ class _Inventory:
 
     def __init__(self, episode: Episode) -> None:
         self.columns = {entry.name: column for column, entry in enumerate(episode.objects, 1)}
-        self._instances: dict[str, tuple[str, ...]] = {}
-        for entry in episode.objects:
-            self._instances[entry.category] = (*self._instances.get(entry.category, ()), entry.name)
+        self._instances = by_category(episode.objects)
 
     def instances(self, category: str) -> tuple[str, ...]:
         """Names of the objects of a category, in the episode's order."""

@@ -9,9 +9,10 @@ from collections.abc import Iterable
 import numpy as np
 
 from llarp.scenes.catalog import HANDLES, RECEPTACLES
+from llarp.scenes.reach import REACH_M, REACH_RAD, ROBOT_AT_M, ROBOT_AT_RAD, within
 from llarp.sim import sight
 from llarp.sim.drawing.camera import Camera
-from llarp.sim.rules import REACH_M, REACH_RAD, ROBOT_AT_M, ROBOT_AT_RAD, geometry, within
+from llarp.sim.rules import geometry
 from llarp.sim.sight import STAND, START, Stands
 
 RECEPTACLE: dict[str, int] = {entry.id: number for number, entry in enumerate(RECEPTACLES)}

@@ -19,6 +19,7 @@ from pathlib import Path
 from llarp.errors import UserError
 from llarp.files import folder_aside
 from llarp.scenes.catalog import FRIDGE_HANDLE, NAV_TARGETS, RECEPTACLES, handle, receptacle
+from llarp.scenes.reach import REACH_M, REACH_RAD, ROBOT_AT_M, ROBOT_AT_RAD, within
 from llarp.sim.planning.domain import (
     HAND,
     MOVES,
@@ -33,7 +34,7 @@ from llarp.sim.planning.domain import (
     spot_name,
 )
 from llarp.sim.planning.strips import Action, Atom, Task, text
-from llarp.sim.rules import REACH_M, REACH_RAD, ROBOT_AT_M, ROBOT_AT_RAD, RuleWorld, within
+from llarp.sim.rules import RuleWorld
 from llarp.tasks.episode import Episode
 from llarp.tasks.skills import Skill
 from llarp.tasks.ways import MAX_WAYS, Literal, ways

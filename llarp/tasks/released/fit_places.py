@@ -28,13 +28,12 @@ from llarp.scenes.furniture import (
     kitchen,
     rectangle,
 )
+from llarp.scenes.reach import ROBOT_AT_M, ROBOT_AT_RAD, within
 from llarp.tasks.episode import Episode
 from llarp.tasks.released.visits import Visit
 
 FREE = ("sofa", "black_table", "brown_table", "tv_stand")
 """Pieces whose place differs between the layouts of a family and on which objects lie."""
-NEAR_M = 2.0
-"""Farthest that `robot_at` reaches (with +-90 degrees)."""
 OBLIQUE_PENALTY_M = 0.03
 """Objects must stick out by so much before a piece is taken to stand at an angle."""
 BLOCKED = 1000.0
@@ -124,7 +123,7 @@ def fit_kitchen(scenes: Iterable[Evidence]) -> dict[str, Place]:
 def disagreement(id: str, other: str, places: Mapping[str, Place], scene: Evidence) -> float:
     """Share of visits to `id` in which `other` was recorded near but is not by these places, or the reverse."""
     pose, (x, y, _) = before(id, places[id]), places[other]
-    near = pose.distance(x, y) <= NEAR_M and pose.bearing(x, y) <= math.pi / 2
+    near = within(pose, x, y, ROBOT_AT_M, ROBOT_AT_RAD)
     share = scene.near[id][other] / scene.visits[id] if scene.visits[id] else 0.5
     return 1 - share if near else share
 

@@ -21,9 +21,9 @@ from llarp.scenes.catalog import FRIDGE_HANDLE, HANDLES, NAV_TARGETS, OPEN_RECEP
 from llarp.scenes.furniture import FREESTANDING, FURNITURE, KITCHEN, Place, before, furnish, rectangle
 from llarp.scenes.layout import Layout, Surface
 from llarp.scenes.layouts import family
+from llarp.scenes.reach import HAND_FORWARD_M, REACH_M, REACH_RAD, ROBOT_AT_M
 from llarp.tasks.released.visits import Visit
 
-ROBOT_AT_M, REACH_M, REACH_RAD = 2.0, 1.5, 1.0
 TEMPERATURE_M = 0.08
 """Softness of a threshold."""
 CAP = 3.0
@@ -47,7 +47,7 @@ LOOSE_POINTS = KITCHEN_THINGS[len(KITCHEN) :]
 _BY_FAMILY = frozenset({"fridge", FRIDGE_HANDLE})
 """What stands at another end of the kitchen in another family; counters and drawers are the same in all."""
 _RECEPTACLES = tuple(entry.id for entry in RECEPTACLES)
-_HAND_M, _HAND_SLACK_M = 0.8, 0.05
+_HAND_SLACK_M = 0.05
 _OVER = ("brown_table", "left_counter", "right_counter")
 
 Array = np.ndarray
@@ -125,7 +125,7 @@ class Room:
 
     def over(self, target: str) -> frozenset[str]:
         """Receptacles of the hand's height that the hand is above."""
-        x, y = self.stands[target] + _HAND_M * self.facing(target)
+        x, y = self.stands[target] + HAND_FORWARD_M * self.facing(target)
 
         def is_above(surface: Surface) -> bool:
             u, v = surface.to_local(x, y)

@@ -15,13 +15,14 @@ from llarp.config import load_params
 from llarp.errors import UserError
 from llarp.scenes.catalog import HANDLES, NAV_TARGETS, RECEPTACLES
 from llarp.scenes.layout import Pose
+from llarp.scenes.reach import REACH_M, REACH_RAD, ROBOT_AT_M, ROBOT_AT_RAD, within
 from llarp.sim import sight
 from llarp.sim.batched.episode_table import EpisodeTable
 from llarp.sim.batched.layout_table import near_and_reach
 from llarp.sim.batched.rules import NOBODY, BatchedRules
 from llarp.sim.drawing.painter import painter
 from llarp.sim.embedded import EmbeddedSimulator
-from llarp.sim.rules import REACH_M, REACH_RAD, ROBOT_AT_M, ROBOT_AT_RAD, RuleWorld, within
+from llarp.sim.rules import RuleWorld
 from llarp.tasks.generator import generate
 from llarp.tasks.goals import Goal, Predicate, parse, satisfied
 from llarp.tasks.skills import INDEX, SKILLS, Skill

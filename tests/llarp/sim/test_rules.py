@@ -8,7 +8,8 @@ from llarp.errors import UserError
 from llarp.scenes.catalog import NAV_TARGETS
 from llarp.scenes.layout import Pose
 from llarp.scenes.layouts import layout
-from llarp.sim.rules import HAND_FORWARD_M, REACH_M, REACH_RAD, ROBOT_AT_M, RuleWorld, geometry, within
+from llarp.scenes.reach import HAND_FORWARD_M, REACH_M, REACH_RAD, ROBOT_AT_M, within
+from llarp.sim.rules import RuleWorld, geometry
 from llarp.tasks.goals import Predicate, parse_predicate
 from llarp.tasks.skills import SKILLS, Skill, parse
 
