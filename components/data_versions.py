@@ -78,9 +78,14 @@ def workspace(paths: Paths) -> Version:
     return Version("", "", md5, _params(entry), Report.read(paths.episodes / REPORT))
 
 
+def md5_of(paths: Paths) -> str | None:
+    """DVC's hash of data/episodes in the workspace; None when there are no data."""
+    return Lineage(paths).hashes.get(_path(paths))
+
+
 def name_of(paths: Paths) -> str | None:
     """The version that is in the workspace: its tag, or DVC's hash when it has none; None when there are no data."""
-    md5 = Lineage(paths).hashes.get(_path(paths))
+    md5 = md5_of(paths)
     try:
         return next((str(entry.revision) for entry in versions(paths) if entry.md5 == md5), md5)
     except UserError:  # no git here
@@ -89,8 +94,8 @@ def name_of(paths: Paths) -> str | None:
 
 def write_seen(paths: Paths, folder: Path) -> None:
     """Writes data.json into a policy's folder: the version of the data that it has learnt from, and DVC's hash."""
-    md5 = Lineage(paths).hashes.get(_path(paths))
-    (folder / "data.json").write_text(json.dumps({"version": name_of(paths), "md5": md5}, indent=1) + "\n")
+    seen = {"version": name_of(paths), "md5": md5_of(paths)}
+    (folder / "data.json").write_text(json.dumps(seen, indent=1) + "\n")
 
 
 def tag(paths: Paths, name: str | None = None) -> tuple[Version, bool]:

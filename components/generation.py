@@ -73,8 +73,6 @@ def write_shards(folder: Path, seed: int, config: EpisodesConfig) -> None:
 
 def write_extra(folder: Path, config: EpisodesConfig) -> int:
     """Adds the episodes of `config.extra` to the training shards of a finished generation; returns how many."""
-    from itertools import count
-
     from llarp.sim.rules import RuleWorld
     from llarp.tasks.data.additions import additions
     from llarp.tasks.data.store import SHARD_EPISODES, Episodes, shard_path, write
@@ -85,12 +83,11 @@ def write_extra(folder: Path, config: EpisodesConfig) -> int:
             path.unlink()  # of an earlier attempt
     seen = set(Episodes.open(folder / "train").column("content"))
     new = additions(Path(config.extra), seen, RuleWorld())
-    added = 0
-    for number in count(generated):
-        if not (part := list(islice(new, SHARD_EPISODES))):
-            return added
+    number, added = generated, 0
+    while part := list(islice(new, SHARD_EPISODES)):
         added += write(shard_path(folder / "train", number), part)
-    raise AssertionError("shards never end")
+        number += 1
+    return added
 
 
 def fingerprint(seed: int, config: EpisodesConfig) -> str:
@@ -113,13 +110,14 @@ def code_files() -> list[Path]:
     """The files that decide what is drawn: those that dvc.yaml names for the stage, and what a lab has added."""
     import llarp
     from llarp.scenes.extension import folder
+    from llarp.scenes.layouts import LAYOUTS_VARIABLE
 
     root = Path(llarp.__file__).parent
     found = [path for part in ("scenes", "tasks") for path in (root / part).rglob("*") if path.suffix != ".pyc"]
     found += [root / "sim" / "rules.py"]
     if (own := folder()) is not None:
         found += [path for path in own.iterdir() if path.suffix in (".toml", ".json", ".py")]
-    if more := os.environ.get("LLARP_LAYOUTS"):
+    if more := os.environ.get(LAYOUTS_VARIABLE):
         found.append(Path(more))
     return sorted(path for path in found if path.is_file())
 

@@ -11,12 +11,11 @@ app = typer.Typer(help="Versions of the data set.", no_args_is_help=True, rich_m
 def list_() -> None:
     """List the versions: episodes, seed, date and DVC's hash; a star marks the one in the workspace."""
     from components import data_versions
-    from components.lineage import Lineage
     from components.paths import Paths
 
     paths = Paths()
     known = data_versions.versions(paths)
-    here = Lineage(paths).hashes.get("data/episodes")
+    here = data_versions.md5_of(paths)
     if not known:
         print("No versions yet: `llarp data tag` makes one of what is in data/episodes.")
         return

@@ -33,7 +33,7 @@ class Rearrangement(Environment):
         """See `llarp.tasks.generator.generate`."""
         from llarp.tasks.generator import generate
 
-        return iter(generate(split, count, self.params.seed, self.params.episodes, start, world=RuleWorld()))
+        return generate(split, count, self.params.seed, self.params.episodes, start, world=RuleWorld())
 
     def read(self, path: Path) -> Sequence[Episode]:
         """Opened, not read: see `llarp.tasks.data.store.Episodes`."""

@@ -80,16 +80,10 @@ def embeddings(texts: Sequence[str]) -> np.ndarray:
 
 @cache
 def _encoder() -> tuple[Any, Any]:
-    from transformers import AutoTokenizer, BertModel
+    from llarp.policy.minilm import pretrained
 
-    from llarp.policy.minilm import folder
-    from llarp.policy.transformer import quiet
-
-    with quiet():
-        model = BertModel.from_pretrained(
-            folder(), add_pooling_layer=False, use_safetensors=True, local_files_only=True
-        ).eval()
-        return AutoTokenizer.from_pretrained(folder(), local_files_only=True), model
+    model, tokenizer = pretrained()
+    return tokenizer, model.eval()
 
 
 def _similarity(texts: Sequence[str], known: Sequence[str], cosines_NK: np.ndarray) -> Similarity:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
+from typing import Any
 
 from llarp.config import PolicyConfig
 from llarp.errors import UserError
@@ -28,25 +29,28 @@ def folder() -> Path:
     return Path(spec.submodule_search_locations[0]) / "model"
 
 
-def load(config: PolicyConfig) -> TransformerBackbone:
-    """Reads the frozen model after checking its weights; UserError when they are missing or others."""
+def pretrained(**options: Any) -> tuple[Any, Any]:
+    """The package's model, made with further options of `from_pretrained`, and its tokenizer."""
     from transformers import AutoTokenizer, BertModel
 
+    with quiet():
+        model = BertModel.from_pretrained(
+            folder(), add_pooling_layer=False, use_safetensors=True, local_files_only=True, **options
+        )
+        return model, AutoTokenizer.from_pretrained(folder(), local_files_only=True)
+
+
+def load(config: PolicyConfig) -> TransformerBackbone:
+    """Reads the frozen model after checking its weights; UserError when they are missing or others."""
     weights = folder() / "model.safetensors"
     if not weights.is_file():
         raise UserError(f"backbone {NAME}: weights are missing", weights, f"install {PACKAGE} again")
     digest = sha256(weights)
     check_sha256(digest, config, weights)
-    with quiet():
-        model = BertModel.from_pretrained(
-            weights.parent,
-            is_decoder=True,  # gives it a key-value cache
-            add_pooling_layer=False,
-            attn_implementation="eager",  # on so short sequences 7 % faster than SDPA
-            use_safetensors=True,
-            local_files_only=True,
-        )
-        tokenizer = AutoTokenizer.from_pretrained(weights.parent, local_files_only=True)
+    model, tokenizer = pretrained(
+        is_decoder=True,  # gives it a key-value cache
+        attn_implementation="eager",  # on so short sequences 7 % faster than SDPA
+    )
     check_positions(model.config.max_position_embeddings, config.max_instruction_tokens, HORIZON, f"backbone {NAME}")
     return TransformerBackbone(
         model, tokenizer, Identity(NAME, None, digest), config.max_instruction_tokens, bidirectional=True

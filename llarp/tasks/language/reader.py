@@ -8,7 +8,7 @@ from pathlib import Path
 from llarp.scenes.catalog import CATEGORIES, RECEPTACLES
 from llarp.scenes.furniture import FREESTANDING
 from llarp.tasks.families import FAMILIES, TRAINING
-from llarp.tasks.language import checks as checks
+from llarp.tasks.language import checks
 from llarp.tasks.language.relations import RELATIONS
 from llarp.tasks.language.templates import POOLS, SLOT, Language, Wording, indefinite, skeleton, wordings
 from llarp.tasks.language.texts import Text, Texts
