@@ -6,15 +6,19 @@ Importing mlflow costs seconds, so it is imported where it is used.
 import fcntl
 import json
 import os
+import shutil
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components import data_versions
 from components.lineage import Dataset, Lineage
+from components.outbox import Outbox
 from components.paths import Paths
+from components.system_metrics import system_metrics
+from components.unsent import Point, in_a_line, send_kept
 from llarp.config import Params
 from llarp.files import file_aside
 
@@ -26,34 +30,36 @@ FLOW_RUN = "LLARP_FLOW_RUN"
 """Variable by which a flow tells its stages its own id."""
 TRAINED = frozenset({"train", "evaluate", "register"})
 """Stages whose results depend on which episodes were learnt from."""
-_FLUSH_S = 2.0
-"""Live metrics are sent in batches this often: a batch costs some 5 ms."""
-_MOST_METRICS = 1000
-"""That MLflow takes in one batch."""
+MEASURED = frozenset({"train"})
+"""Stages beside whose curves the load of the machine is recorded."""
+KEPT = "unsent"
+"""Folder of the state for what a server did not take."""
+SERVER_WAIT_S = 600.0
+"""How long a stage that has done its work waits for a server that is away."""
+_QUIET_S = 5.0
+"""Of waiting, before it is said and what may be lost is put on disk; all that a stage that failed waits."""
 
 
 class Run:
-    """One stage's run; `log` is for curves, `figures` for results."""
+    """One stage's run; `log` is for curves, `figures` for results. None of them waits for the server or fails."""
 
-    def __init__(self, client: "MlflowClient", run_id: str) -> None:
-        self.client, self.id = client, run_id
-        self._waiting: list[Any] = []
-        self._sent_s = 0.0
+    def __init__(self, client: "MlflowClient", run_id: str, kept: Path) -> None:
+        """Args:
+        client: of the tracking server.
+        run_id: of a run that goes on.
+        kept: folder in which what the server does not take is kept, by run.
+        """
+        self.id, self._kept = run_id, kept / run_id
+        self._outbox = Outbox(client, run_id)
+        self._last_ms = 0
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         """Adds a point to each metric's curve; sent with others every few seconds."""
-        from mlflow.entities import Metric
-
-        now_ms = int(time.time() * 1000)
-        self._waiting += [Metric(name, float(value), now_ms, step) for name, value in metrics.items()]
-        if time.monotonic() - self._sent_s > _FLUSH_S:
-            self.flush()
-
-    def flush(self) -> None:
-        """Sends what has gathered."""
-        for first in range(0, len(self._waiting), _MOST_METRICS):
-            self.client.log_batch(self.id, metrics=self._waiting[first : first + _MOST_METRICS])
-        self._waiting, self._sent_s = [], time.monotonic()
+        self._last_ms = max(self._last_ms, int(time.time() * 1000))  # curves are read in order of time
+        self._outbox.unsent.points += [
+            Point(name, float(value), self._last_ms, step) for name, value in metrics.items()
+        ]
+        self._outbox.start()
 
     def figures(self, metrics: Mapping[str, float]) -> None:
         """Results without a curve; those that are not numbers are left out."""
@@ -61,11 +67,35 @@ class Run:
 
     def artifact(self, path: Path) -> None:
         """Keeps a copy of a file with the run."""
-        self.client.log_artifact(self.id, str(path))
+        self._outbox.unsent.artifacts.append(path.resolve(strict=True))
+        self._outbox.start()
+
+    def end(self, status: str, limit_s: float) -> None:
+        """Ends the run once all is sent; what is not sent in `limit_s` is kept for `send_kept`."""
+        unsent = self._outbox.unsent
+        unsent.status, unsent.end_ms = status, int(time.time() * 1000)
+        is_sent = False
+        try:
+            is_sent = self._outbox.finish(_QUIET_S)
+        finally:
+            if not is_sent:  # on disk before the long wait, whose end may be a kill
+                unsent.keep(self._kept)
+        if not is_sent and limit_s:
+            where = in_a_line(self._outbox.client.tracking_uri)
+            print(f"Waiting up to {limit_s / 60:.3g} minutes for MLflow at {where}, to send {unsent}.", flush=True)
+            if is_sent := self._outbox.finish(limit_s):
+                shutil.rmtree(self._kept, ignore_errors=True)
+        if not is_sent:
+            self._outbox.give_up()
+            print(
+                f"MLflow did not take {unsent}: kept in {self._kept}, and sent by the next stage that runs.", flush=True
+            )
 
 
 def open_client(paths: Paths) -> tuple["MlflowClient", str]:
     """The tracking server named by MLFLOW_TRACKING_URI, and the id of our experiment, which is made if need be.
+
+    What an earlier stage could not send is sent.
 
     Several processes that open a fresh sqlite store at once destroy it: one at a time goes through here.
     """
@@ -80,6 +110,7 @@ def open_client(paths: Paths) -> tuple["MlflowClient", str]:
         client = MlflowClient()
         found = client.get_experiment_by_name(EXPERIMENT)
         if found is not None:
+            send_kept(paths.state / KEPT, client)
             return client, found.experiment_id
         is_ours = os.environ.get("MLFLOW_TRACKING_URI", "").startswith("sqlite:")
         location = paths.artifacts.resolve().as_uri() if is_ours else None
@@ -90,9 +121,10 @@ def open_client(paths: Paths) -> tuple["MlflowClient", str]:
 def stage_run(stage: str, params: Params, paths: Paths) -> Iterator[Run]:
     """A stage's run, active in MLflow's sense; its id is written beside the stage's output at the end.
 
-    Parameters, inputs and commit go in at once.
+    Parameters, inputs and commit go in at once. From then on the server may go away: the stage goes on and ends well.
     """
     import mlflow
+    from mlflow.exceptions import MlflowException
 
     lineage = Lineage(paths)
     client, experiment = open_client(paths)
@@ -102,13 +134,22 @@ def stage_run(stage: str, params: Params, paths: Paths) -> Iterator[Run]:
     if stage in TRAINED and (data := data_versions.name_of(paths)):
         tags["data.version"] = data
     keys = tuple(f"{key}." for key in lineage.params(stage))  # sections or single parameters
-    with mlflow.start_run(run_name=stage, experiment_id=experiment, tags=tags) as active:
-        run = Run(client, active.info.run_id)
+    active = mlflow.start_run(run_name=stage, experiment_id=experiment, tags=tags, log_system_metrics=False)
+    run = Run(client, active.info.run_id, paths.state / KEPT)
+    status, limit_s = "FAILED", 0.0
+    try:
         mlflow.log_params({key: value for key, value in flatten(params).items() if f"{key}.".startswith(keys)})
         if inputs := lineage.inputs(stage):
             client.log_inputs(run.id, [_dataset(dataset, stage, lineage.commit) for dataset in inputs])
-        yield run
-        run.flush()
+        with system_metrics(run.id, run.log) if stage in MEASURED else nullcontext():
+            yield run
+        status, limit_s = "FINISHED", SERVER_WAIT_S
+    finally:
+        try:
+            run.end(status, limit_s)
+        finally:
+            with suppress(MlflowException):
+                mlflow.end_run(status)  # it is ended; this takes it off MLflow's stack of active runs
     with file_aside(paths.run(stage)) as aside:
         aside.write_text(json.dumps({"experiment_id": experiment, "run_id": run.id}) + "\n")
 

@@ -2,8 +2,9 @@ import json
 
 import pytest
 
-from components import tracking
+from components import outbox, tracking
 from components.paths import Paths
+from components.unsent import Point, Unsent
 from llarp.config import load_params
 
 PIPELINE = """
@@ -30,6 +31,8 @@ def project(tmp_path_factory):
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{root / 'mlflow.db'}")
         patch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
         patch.setenv(tracking.FLOW_RUN, "flow-7")
+        for name, value in outbox.IMPATIENT.items():  # else they stay set
+            patch.setenv(name, value)
         import mlflow
 
         before = mlflow.get_tracking_uri()
@@ -84,17 +87,28 @@ def test_a_stage_that_fails_leaves_a_failed_run_and_no_link(project, params):
     assert not project.run("evaluate").exists()
 
 
-def test_points_are_sent_in_batches(project):
-    sent = []
+def test_a_point_sent_twice_is_stored_once(project, params):
+    import mlflow
 
-    class Client:
-        def log_batch(self, run_id, metrics):
-            sent.append(len(metrics))
+    points = [Point("loss", value, 1000 + step, step) for step, value in enumerate([1.0, float("nan"), float("inf")])]
+    with tracking.stage_run("train", params, project) as run:
+        for first in (0, 0, 1):  # whole, again, and a part beside a new one
+            new = [Point("loss", 0.5, 2000, 9)] if first else []
+            Unsent(run.id, points[first:] + new).send(mlflow.MlflowClient())
+    curve = mlflow.MlflowClient().get_metric_history(run.id, "loss")
+    assert [point.step for point in curve] == [0, 1, 2, 9]
 
-    run = tracking.Run(Client(), "id")
-    for step in range(2500):
-        run.log(step, {"loss": 1.0})
-    run.flush()
-    assert sum(sent) == 2500
-    assert max(sent) <= 1000
-    assert len(sent) < 10
+
+def test_a_file_that_is_not_there_is_told_at_once(project, params):
+    with pytest.raises(FileNotFoundError), tracking.stage_run("evaluate", params, project) as run:
+        run.artifact(project.root / "none.html")
+
+
+def test_a_run_deleted_meanwhile_neither_stops_nor_delays_the_stage(project, params, capsys):
+    import mlflow
+
+    with tracking.stage_run("train", params, project) as run:
+        mlflow.MlflowClient().delete_run(run.id)
+        run.log(1, {"loss": 1.0})
+    assert "MLflow refuses" in capsys.readouterr().out
+    assert not (project.state / tracking.KEPT / run.id).exists()
