@@ -5,14 +5,18 @@ none of this: it gets an instruction and features of images, and answers with th
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from llarp.config import EnvironmentName, Params
 from llarp.sim.base import Playable
 from llarp.sim.rewards import Tally
+from llarp.vision.views import ViewFeatures
+
+if TYPE_CHECKING:
+    from llarp.environments.vector import VectorEnvironment
 
 
 class AnyEpisode(Protocol):
@@ -53,6 +57,20 @@ class AnyEpisode(Protocol):
     @property
     def recorded(self) -> tuple[Any, ...]:
         """Not empty for episodes of a public release."""
+
+
+class Advice(Protocol):
+    """What an expert would do now in an episode that somebody else plays."""
+
+    action: Any
+    """To be taken next; None when the expert has no advice."""
+
+    def note(self, action: Any, valid: bool) -> None:
+        """Takes in the action that was carried out just now, whoever chose it, and whether it was valid."""
+
+
+Adviser = Callable[[Any], Advice]
+"""Begins to give advice in a world that has been reset just now."""
 
 
 class SplitFacts(Protocol):
@@ -143,3 +161,27 @@ class Environment(ABC):
     @abstractmethod
     def progress(self, world: Any) -> Tally:
         """Counts what a world has reached since it was reset just now, and what that is worth."""
+
+    def adviser(self) -> Adviser | None:
+        """Who says in any state what the expert would do there; None where nobody can."""
+        return None
+
+    def vector(
+        self, episodes: Sequence[Any], num_envs: int, features: ViewFeatures, seed_key: Sequence[int]
+    ) -> "VectorEnvironment":
+        """Begins N episodes side by side, to be followed by others for as long as one plays.
+
+        Args:
+            episodes: at least one; each is played once before any is played again.
+            num_envs: N.
+            features: of what is seen; what it lacks is drawn and encoded.
+            seed_key: numbers that are not negative and decide the order: the seed, then the rank, so that every rank
+                has its own.
+
+        Raises:
+            UserError: when there is no episode, or what a simulator needs is not installed.
+
+        """
+        from llarp.environments.vector import SingleWorlds
+
+        return SingleWorlds(self, episodes, num_envs, features, seed_key)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from llarp.config import EnvironmentName
 from llarp.environments.base import Environment, SplitFacts
@@ -10,9 +10,15 @@ from llarp.sim.base import Playable
 from llarp.sim.make import make_simulator
 from llarp.sim.rewards import Progress
 from llarp.sim.rules import RuleWorld
+from llarp.tasks.advice import ExpertAdvice
 from llarp.tasks.episode import HORIZON, Episode
+from llarp.tasks.own_skills import own_skills
 from llarp.tasks.skills import SKILLS, Skill, words
 from llarp.tasks.splits import SPLITS
+from llarp.vision.views import ViewFeatures
+
+if TYPE_CHECKING:
+    from llarp.environments.vector import VectorEnvironment
 
 
 class Rearrangement(Environment):
@@ -58,3 +64,17 @@ class Rearrangement(Environment):
     def progress(self, world: Any) -> Progress:
         """Goal and subgoals of the episode."""
         return Progress(world, self.params.reward)
+
+    def adviser(self) -> type[ExpertAdvice]:
+        """The demonstrator."""
+        return ExpertAdvice
+
+    def vector(
+        self, episodes: Sequence[Episode], num_envs: int, features: ViewFeatures, seed_key: Sequence[int]
+    ) -> "VectorEnvironment":
+        """See `Environment.vector`; stepped as arrays where rules alone say what a step does, and arrays know them."""
+        if self.params.simulator.name != "embedded" or own_skills():
+            return super().vector(episodes, num_envs, features, seed_key)
+        from llarp.environments.batched import BatchedWorlds
+
+        return BatchedWorlds(self, episodes, num_envs, features, seed_key)

@@ -5,7 +5,7 @@
 
 import string
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import gymnasium
 import numpy as np
@@ -21,24 +21,40 @@ from llarp.tasks.skills import SKILLS
 ID = "llarp/Rearrangement-v0"
 MAX_CHARACTERS = 1000
 """Longest instruction."""
+T = TypeVar("T")
 
 
 class Deck:
-    """The numbers below `count` in random order, again and again, each time in another order."""
+    """The numbers below `count` in random order, again and again, each time in another order.
 
-    def __init__(self, count: int, rng: np.random.Generator) -> None:
-        self.count, self._rng = count, rng
-        self._left: list[int] = []
+    The order of round k depends on the key and on k alone, so `dealt` is all that has to be kept to go on later.
+    """
+
+    def __init__(self, count: int, key: Sequence[int]) -> None:
+        """Args:
+        count: at least 1.
+        key: not negative; decides all orders.
+        """
+        self.count, self.key = count, tuple(key)
+        self.dealt = 0
+        """Numbers dealt so far, over all rounds; may be set."""
+        self._round, self._order = -1, [0]
 
     def deal(self, num: int) -> list[int]:
         """The next `num` numbers."""
-        while len(self._left) < num:
-            self._left += self._rng.permutation(self.count).tolist()
-        dealt, self._left = self._left[:num], self._left[num:]
-        return dealt
+        numbers: list[int] = []
+        while len(numbers) < num:
+            played, place = divmod(self.dealt, self.count)
+            if played != self._round:
+                order = np.random.default_rng([*self.key, played]).permutation(self.count)
+                self._round, self._order = played, order.tolist()
+            part = self._order[place : place + num - len(numbers)]
+            numbers += part
+            self.dealt += len(part)
+        return numbers
 
 
-def some(episodes: Sequence[Episode]) -> Sequence[Episode]:
+def some(episodes: Sequence[T]) -> Sequence[T]:
     """The episodes; UserError when there is none."""
     if not len(episodes):
         raise UserError("no episodes to play", do="generate some with `llarp run`, or choose another split")
@@ -98,7 +114,7 @@ class RearrangementEnv(gymnasium.Env[dict[str, Any], np.int64]):
         episode = (options or {}).get("episode")
         if episode is None:
             if seed is not None or self._deck is None:
-                self._deck = Deck(len(self.episodes), self.np_random)
+                self._deck = Deck(len(self.episodes), [int(self.np_random.integers(2**63))])
             episode = self.episodes[self._deck.deal(1)[0]]
         self.simulator.reset(episode)
         self.progress = Progress(self.simulator, self.reward)

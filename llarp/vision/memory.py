@@ -1,4 +1,4 @@
-"""Features by key, in memory: the index that every store shares, and a store without files."""
+"""Features by key, in memory: the index that every store shares, and stores without files."""
 
 import numpy as np
 
@@ -64,12 +64,16 @@ class KeyIndex:
 class MemoryStore(FeatureStore):
     """Features of views, float16, kept in memory only."""
 
-    def __init__(self, num_tokens: int, dim: int) -> None:
-        """P tokens of D numbers per view."""
+    def __init__(self, num_tokens: int, dim: int, room: int = 0) -> None:
+        """Args:
+        num_tokens: P, per view.
+        dim: D, numbers per token.
+        room: views for which room is set aside, so that it need not grow; untouched, it takes no memory.
+        """
         self.num_tokens, self.dim = num_tokens, dim
         self._index = KeyIndex()
-        self._keys: list[np.ndarray] = []
-        self._features = np.empty((0, num_tokens, dim), np.float16)
+        self._keys = np.empty(room, f"V{KEY_BYTES}")
+        self._features = np.empty((room, num_tokens, dim), np.float16)
 
     def __len__(self) -> int:
         return len(self._index)
@@ -90,14 +94,74 @@ class MemoryStore(FeatureStore):
         new_keys, new = array[first], rows[first]
         count, total = len(self), len(self) + len(new_keys)
         if total > len(self._features):  # grow by doubling, so that many small additions stay cheap
-            grown = np.empty((max(total, 2 * count), self.num_tokens, self.dim), np.float16)
-            grown[:count] = self._features[:count]
-            self._features = grown
-        self._features[count:total] = new
+            self._keys, self._features = (_grown(old, max(total, 2 * count)) for old in (self._keys, self._features))
+        self._keys[count:total], self._features[count:total] = new_keys, new
         self._index.append(new_keys)
-        self._keys.append(new_keys)
 
     def contents(self) -> tuple[np.ndarray, np.ndarray]:
         """(V16[N] keys, float16[N, P, D] features), in the order in which they were added."""
-        keys = np.concatenate(self._keys) if self._keys else np.empty(0, f"V{KEY_BYTES}")
-        return keys, self._features[: len(self)]
+        return self._keys[: len(self)], self._features[: len(self)]
+
+    def has(self, keys: np.ndarray) -> np.ndarray:
+        """bool[N] which of the keys V16[N] are stored."""
+        return self._index.find(keys) >= 0
+
+
+class BoundedStore(FeatureStore):
+    """Features of views, float16, kept in memory for as long as there is room, so that long runs stay within it.
+
+    There are two generations. What is new, or is asked for again, goes to the newer one; when that is full, the older
+    one is dropped and it takes its place. So whatever was of use lately is still there.
+    """
+
+    def __init__(self, num_tokens: int, dim: int, limit_bytes: int) -> None:
+        """Args:
+        num_tokens: P, per view.
+        dim: D, numbers per token.
+        limit_bytes: that features and keys take at most.
+        """
+        self.num_tokens, self.dim = num_tokens, dim
+        num_bytes = num_tokens * dim * np.dtype(np.float16).itemsize + 2 * KEY_BYTES + np.dtype(np.int64).itemsize
+        self.capacity = max(1, limit_bytes // num_bytes // 2)
+        """Views of a generation."""
+        self._newer, self._older = self._generation(), self._generation()
+
+    def __len__(self) -> int:
+        return len(self._newer) + int((~self._newer.has(self._older.contents()[0])).sum())
+
+    def get(self, keys: Keys) -> tuple[np.ndarray, np.ndarray]:
+        """See `FeatureStore.get`."""
+        array = as_keys(keys)
+        features, found = self._newer.get(array)
+        absent = np.flatnonzero(~found)
+        if len(absent):
+            features[absent], found[absent] = self._older.get(array[absent])
+            again = absent[found[absent]]
+            self._keep(array[again], features[again])
+        return features, found
+
+    def add(self, keys: Keys, features: np.ndarray) -> None:
+        """See `FeatureStore.add`. Keys already stored keep their features; ValueError on a wrong shape."""
+        array, rows = as_keys(keys), as_float16(features, (len(keys), self.num_tokens, self.dim))
+        new = ~self._older.has(array)
+        self._keep(array[new], rows[new])
+
+    def _keep(self, keys: np.ndarray, features: np.ndarray) -> None:
+        """Puts into the newer generation what it does not have."""
+        first, _ = first_occurrences(keys)
+        new = first[~self._newer.has(keys[first])]
+        while len(new):
+            if len(self._newer) == self.capacity:
+                self._newer, self._older = self._generation(), self._newer
+            part, new = np.split(new, [self.capacity - len(self._newer)])
+            self._newer.add(keys[part], features[part])
+
+    def _generation(self) -> MemoryStore:
+        return MemoryStore(self.num_tokens, self.dim, self.capacity)
+
+
+def _grown(array: np.ndarray, rows: int) -> np.ndarray:
+    """The array's rows at the beginning of a larger one."""
+    larger = np.empty((rows, *array.shape[1:]), array.dtype)
+    larger[: len(array)] = array
+    return larger

@@ -1,5 +1,6 @@
 """Features of what simulators see now, drawn and encoded only when no store has them."""
 
+import time
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -24,6 +25,8 @@ class ViewFeatures:
         """Views that were found, or were equal to another view of the same call."""
         self.misses = 0
         """Views that were drawn and encoded."""
+        self.seconds = 0.0
+        """Wall-clock time of drawing and encoding."""
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -54,7 +57,9 @@ class ViewFeatures:
         if len(missing):
             first, number = first_occurrences(keys[missing])
             drawn = missing[first]
+            begun_s = time.perf_counter()
             new = self.encoder.encode(draw(drawn)).astype(np.float16)
+            self.seconds += time.perf_counter() - begun_s
             self.overlay.add(keys[drawn], new)
             features[missing] = new[number]
             self.misses += len(drawn)

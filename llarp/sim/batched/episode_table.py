@@ -53,8 +53,8 @@ class EpisodeTable:
         """uint32[E] mask of the handles that stand open at the start."""
         self.objects = np.zeros((len(episodes), 0), OBJECT)
         """OBJECT[E, M]; M grows to the most objects of an episode."""
-        self.texts: dict[int, tuple[str, str]] = {}
-        """(episode_id, instruction) of the episodes compiled so far."""
+        self.texts: dict[int, tuple[str, str, str]] = {}
+        """(episode_id, family, instruction) of the episodes compiled so far."""
 
     def compile(self, numbers: Sequence[int]) -> None:
         """Makes sure of some episodes; UserError when one's layout, start or goal makes no sense."""
@@ -73,7 +73,7 @@ class EpisodeTable:
         self.objects[new] = rows
         for number, episode in zip(new, episodes, strict=True):
             self.goals.compile(number, episode)
-            self.texts[number] = episode.episode_id, episode.instruction
+            self.texts[number] = episode.episode_id, episode.family, episode.instruction
 
     def _objects(self, episodes: Sequence[Episode], layouts_K: np.ndarray) -> np.ndarray:
         """OBJECT[K] all objects of some episodes, one after the other, given the layout of each."""

@@ -106,7 +106,7 @@ class RearrangementVectorEnv(gymnasium.vector.VectorEnv[dict[str, Any], np.ndarr
     @property
     def instructions(self) -> list[str]:
         """N texts."""
-        return [self.rules.table.texts[number][1] for number in self.rules.number.tolist()]
+        return [self.rules.table.texts[number][2] for number in self.rules.number.tolist()]
 
     @property
     def episode_ids(self) -> list[str]:
@@ -132,14 +132,36 @@ class RearrangementVectorEnv(gymnasium.vector.VectorEnv[dict[str, Any], np.ndarr
         """Begins N episodes: the next ones, or `options["episodes"]`; a seed decides the order anew."""
         super().reset(seed=seed)
         if seed is not None or self._deck is None:
-            self._deck = Deck(len(self.episodes), self.np_random)
+            self._deck = Deck(len(self.episodes), [int(self.np_random.integers(2**63))])
         numbers = (options or {}).get("episodes")
-        self._begin(self._every, self._deck.deal(self.num_envs) if numbers is None else numbers)
+        self.begin(self._every, self._deck.deal(self.num_envs) if numbers is None else numbers)
         return self._observation(self._every), self._info()
 
     def step(self, actions: np.ndarray) -> tuple[dict[str, Any], np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """Tries one skill per world; worlds whose episode ends begin the next one."""
         assert self._deck is not None, "reset first"
+        rewards = self.act(actions)
+        terminations = self.success.copy()
+        truncations = ~terminations & (self.num_steps >= HORIZON)
+        is_ended = terminations | truncations
+        final: dict[str, Any] = {}
+        if is_ended.any():
+            final, ended = self._final(is_ended), np.flatnonzero(is_ended)
+            self.begin(ended, self._deck.deal(len(ended)))
+        return self._observation(self._every), rewards, terminations, truncations, self._info() | final
+
+    def begin(self, worlds: np.ndarray, numbers: Sequence[int]) -> None:
+        """Begins K episodes in as many worlds, whatever was played there: what `reset` and `step` do by themselves."""
+        self.rules.reset(worlds, numbers)
+        num_goals = self.rules.table.goals.num_goals[numbers]
+        if (more := num_goals.max() - self._reached.shape[1]) > 0:
+            self._reached = np.pad(self._reached, ((0, 0), (0, more)))
+        self._reached[worlds] = self.success[worlds] = False
+        self._num_subgoals[worlds] = num_goals - 1
+        self.num_steps[worlds] = self.num_invalid[worlds] = 0
+
+    def act(self, actions: np.ndarray) -> np.ndarray:
+        """float64[N] rewards of one skill per world: a `step` that ends no episode."""
         valid = self.rules.apply(np.asarray(actions))
         before = self.progress
         acted = np.flatnonzero(valid)  # an invalid skill changes nothing
@@ -148,15 +170,13 @@ class RearrangementVectorEnv(gymnasium.vector.VectorEnv[dict[str, Any], np.ndarr
         self._reached[acted, 1:] |= hold[:, 1:]
         self.num_steps += 1
         self.num_invalid += ~valid
-        rewards = step_reward(self.reward, self.progress - before, self.success, valid)
-        terminations = self.success.copy()
-        truncations = ~terminations & (self.num_steps >= HORIZON)
-        is_ended = terminations | truncations
-        final: dict[str, Any] = {}
-        if is_ended.any():
-            final, ended = self._final(is_ended), np.flatnonzero(is_ended)
-            self._begin(ended, self._deck.deal(len(ended)))
-        return self._observation(self._every), rewards, terminations, truncations, self._info() | final
+        return step_reward(self.reward, self.progress - before, self.success, valid)
+
+    def look(self, worlds: np.ndarray) -> np.ndarray:
+        """float16[K, P, D] features of what is seen in some worlds now."""
+        assert self.features is not None, "no features were given"
+        keys = sight.as_keys(self.rules.key_sums[worlds])
+        return self.features.lookup(keys, lambda places: self.draw(worlds[places]))
 
     def render(self) -> tuple[np.ndarray, ...] | None:
         """N images uint8[H, W, 3]; None without a render mode."""
@@ -180,23 +200,12 @@ class RearrangementVectorEnv(gymnasium.vector.VectorEnv[dict[str, Any], np.ndarr
             )
         return images
 
-    def _begin(self, worlds: np.ndarray, numbers: Sequence[int]) -> None:
-        self.rules.reset(worlds, numbers)
-        num_goals = self.rules.table.goals.num_goals[numbers]
-        if (more := num_goals.max() - self._reached.shape[1]) > 0:
-            self._reached = np.pad(self._reached, ((0, 0), (0, more)))
-        self._reached[worlds] = self.success[worlds] = False
-        self._num_subgoals[worlds] = num_goals - 1
-        self.num_steps[worlds] = self.num_invalid[worlds] = 0
-
     def _observation(self, worlds: np.ndarray) -> dict[str, Any]:
         observation: dict[str, Any] = {"instruction": self.rules.number[worlds]}
         if self.obs == "image":
             observation["image"] = self.draw(worlds)
         elif self.obs == "features":
-            assert self.features is not None
-            keys = sight.as_keys(self.rules.key_sums[worlds])
-            observation["features"] = self.features.lookup(keys, lambda places: self.draw(worlds[places]))
+            observation["features"] = self.look(worlds)
         return observation
 
     def _info(self, meant: np.ndarray | None = None) -> dict[str, Any]:

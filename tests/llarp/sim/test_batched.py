@@ -166,10 +166,20 @@ def test_a_reset_without_seed_goes_on_with_the_order():
 
 
 def test_a_deck_is_dealt_whole_before_it_is_shuffled_again():
-    deck = Deck(5, np.random.default_rng(0))
+    deck = Deck(5, [0])
     dealt = [number for size in (3, 4, 8) for number in deck.deal(size)]
     rounds = [dealt[start : start + 5] for start in (0, 5, 10)]
     assert all(sorted(entry) == list(range(5)) for entry in rounds) and rounds[0] != rounds[1]
+    assert deck.dealt == 15 and deck.deal(0) == []
+
+
+def test_a_deck_goes_on_from_the_number_dealt():
+    whole = Deck(5, [7, 1]).deal(23)
+    for dealt in (0, 4, 5, 17):
+        deck = Deck(5, [7, 1])
+        deck.dealt = dealt
+        assert deck.deal(6) == whole[dealt : dealt + 6]
+    assert Deck(5, [7, 2]).deal(23) != whole
 
 
 def test_features_are_looked_up_by_the_keys_of_the_embedded_simulator():

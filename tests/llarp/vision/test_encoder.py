@@ -108,11 +108,23 @@ def test_positions_are_told_apart_in_encoder_and_decoder():
         assert len(torch.unique(table[0].detach(), dim=0)) == 17 and not table.requires_grad
 
 
-def test_features_do_not_depend_on_the_rest_of_the_batch(trained):
-    encoder, images = load_encoder(trained[0]), frames(33, seed=2)
+@pytest.fixture(params=[1, 2])
+def threads(request):
+    """With two of them, products of as few patches are summed otherwise when there are more images."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("output", ["cls", "mean", "patches", "units"])
+def test_features_do_not_depend_on_the_rest_of_the_batch(trained, output, threads):
+    encoder, images = load_encoder(trained[0], output), frames(33, seed=2)
     together = encoder.encode(images)
     alone = np.concatenate([encoder.encode(image[None]) for image in images])
-    np.testing.assert_allclose(alone, together, atol=1e-5)
+    np.testing.assert_array_equal(alone, together)
+    order = np.random.default_rng(0).permutation(33)
+    np.testing.assert_array_equal(encoder.encode(images[order]), together[order])
     assert np.abs(together[0] - together[1]).max() > 0.01
 
 

@@ -11,7 +11,7 @@ from store_contract import StoreContract, features_of, keys_of
 
 from llarp.errors import UserError
 from llarp.vision import store as store_module
-from llarp.vision.memory import MemoryStore, first_occurrences
+from llarp.vision.memory import BoundedStore, MemoryStore, first_occurrences
 from llarp.vision.store import MANIFEST, ShardStore
 
 ENCODER = SimpleNamespace(identity="a" * 64, num_tokens=3, dim=4)
@@ -21,6 +21,58 @@ class TestMemoryStore(StoreContract):
     @pytest.fixture
     def store(self):
         return MemoryStore(3, 4)
+
+
+BYTES = 3 * 4 * 2 + 2 * 16 + 8
+"""Of a view of the contract in memory: features, key in store and index, row."""
+
+
+class TestMemoryStoreWithRoom(StoreContract):
+    @pytest.fixture
+    def store(self):
+        return MemoryStore(3, 4, room=30)
+
+
+class TestBoundedStore(StoreContract):
+    @pytest.fixture
+    def store(self):
+        return BoundedStore(3, 4, limit_bytes=1 << 20)
+
+
+class TestBoundedStoreWithLittleRoom(StoreContract):
+    @pytest.fixture
+    def store(self):
+        return BoundedStore(3, 4, limit_bytes=60 * BYTES + 1)
+
+    def test_the_older_half_goes_when_the_newer_is_full(self, store):
+        assert store.capacity == 30
+        keys, features = keys_of(100), features_of(100)
+        for start in range(0, 100, 10):
+            store.add(keys[start : start + 10], features[start : start + 10])
+        assert len(store) == 40
+        got, found = store.get(keys)
+        np.testing.assert_array_equal(found, np.arange(100) >= 60)
+        np.testing.assert_array_equal(got[60:], features[60:].astype(np.float16))
+
+    def test_what_is_asked_for_stays(self, store):
+        keys, features = keys_of(200), features_of(200)
+        for start in range(0, 200, 10):
+            store.add(keys[start : start + 10], features[start : start + 10])
+            assert store.get(keys[:5])[1].all() and len(store) <= 60
+        np.testing.assert_array_equal(store.get(keys[:5])[0], features[:5].astype(np.float16))
+
+    def test_more_than_there_is_room_for_leaves_the_last(self, store):
+        keys, features = keys_of(200), features_of(200)
+        store.add(keys, features)
+        np.testing.assert_array_equal(store.get(keys)[1], np.arange(200) >= 150)
+
+    def test_its_memory_is_what_was_allowed(self, store):
+        keys = keys_of(1000)
+        for start in range(0, 1000, 7):
+            store.add(keys[start : start + 7], features_of(len(keys[start : start + 7])))
+            held = [store._newer, store._older]
+            arrays = [a for part in held for a in (part._keys, part._features, part._index._keys, part._index._rows)]
+            assert sum(array.nbytes for array in arrays) <= 60 * BYTES
 
 
 class TestShardStoreUnflushed(StoreContract):

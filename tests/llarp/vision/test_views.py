@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from llarp.vision.base import Encoder
-from llarp.vision.memory import MemoryStore
+from llarp.vision.memory import BoundedStore, MemoryStore
 from llarp.vision.store import ShardStore
 from llarp.vision.views import ViewFeatures
 
@@ -74,6 +74,27 @@ def test_what_was_missing_once_is_kept(encoder, store):
     np.testing.assert_array_equal(views.features([Sees(30), Sees(20)]), first[::-1])
     assert encoder.batches == [2] and (views.hits, views.misses) == (2, 2)
     assert len(store) == 1  # the store itself is left alone
+
+
+def test_time_is_spent_on_what_is_missing_alone(encoder, store, monkeypatch):
+    clock = iter(range(100))
+    monkeypatch.setattr("llarp.vision.views.time.perf_counter", lambda: float(next(clock)))
+    views = ViewFeatures(encoder, store)
+    views.features([Sees(10)])
+    assert views.seconds == 0
+    views.features([Sees(20), Sees(10)])
+    views.features([Sees(30)])
+    assert views.seconds == 2
+
+
+def test_a_bounded_overlay_forgets_what_is_not_seen_again(encoder, store):
+    overlay = BoundedStore(1, 3, limit_bytes=2 * 2 * 46)
+    views, often = ViewFeatures(encoder, store, overlay), Sees(20)
+    for grey in range(30, 40):
+        np.testing.assert_array_equal(views.features([often, Sees(grey)]), expected(20, grey))
+    assert often.drawn == 1 and overlay.capacity == 2 and len(overlay) <= 4
+    views.features([Sees(30)])
+    assert views.misses == 12
 
 
 def test_an_overlay_on_disk_outlives_the_process(encoder, store, tmp_path):
