@@ -1,12 +1,12 @@
-"""The frozen language model: reads an instruction once, then one visual token per frame.
+"""The frozen language model: reads an instruction once, then the tokens of one frame after the other.
 
-Shapes: B episodes, L instruction tokens (padded on the left), N frames of all episodes one after the other, D width
-of the model.
+Shapes: B episodes, N tokens of frames of all episodes one after the other, K rows of a cache, D width of the model.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -15,7 +15,10 @@ from llarp.config import PolicyConfig
 from llarp.errors import UserError
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
+
+    from llarp.policy.memory import KeyValueCache, Memory
 
 
 @dataclass(frozen=True)
@@ -30,67 +33,6 @@ class Identity:
     """Of model.safetensors; of the shards' digests in order when there are several."""
 
 
-@dataclass(frozen=True)
-class Memory:
-    """Keys and values of all that B episodes have read so far, right-aligned: padding stands on the left.
-
-    Never changed in place: one instruction's memory can start many episodes.
-    """
-
-    layers: tuple[tuple[torch.Tensor, torch.Tensor], ...]
-    """Per layer (keys, values), each [B, heads, L, D / heads], without gradient."""
-    real_BL: torch.Tensor
-    """bool[B, L]: False where padding stands."""
-
-    @property
-    def position_B(self) -> torch.Tensor:
-        """int64[B]: position of the next token."""
-        return self.real_BL.sum(1)
-
-    @property
-    def num_bytes(self) -> int:
-        """Size of keys and values."""
-        return sum(tensor.nbytes for layer in self.layers for tensor in layer)
-
-    def select(self, rows_K: torch.Tensor) -> Memory:
-        """The memory of some of the episodes, in the order given: int64[K] of 0..B-1."""
-        rows_K = rows_K.to(self.real_BL.device)
-        layers = tuple((keys[rows_K], values[rows_K]) for keys, values in self.layers)
-        return Memory(layers, self.real_BL[rows_K])
-
-    def split(self) -> list[Memory]:
-        """One memory per episode, without its padding."""
-        lengths: list[int] = self.position_B.tolist()
-        return [
-            Memory(
-                tuple(tuple(tensor[row : row + 1, :, -length:].clone() for tensor in pair) for pair in self.layers),  # type: ignore[misc]
-                self.real_BL[row : row + 1, -length:].clone(),
-            )
-            for row, length in enumerate(lengths)
-        ]
-
-    @staticmethod
-    def join(memories: Sequence[Memory]) -> Memory:
-        """One batch of several memories; the shorter ones are padded."""
-        longest = max(memory.real_BL.shape[1] for memory in memories)
-
-        def stack(tensors: Sequence[torch.Tensor], axis: int) -> torch.Tensor:
-            shape = list(tensors[0].shape)
-            shape[0], shape[axis] = sum(tensor.shape[0] for tensor in tensors), longest
-            joined, row = tensors[0].new_zeros(shape), 0
-            for tensor in tensors:
-                rows, length = tensor.shape[0], tensor.shape[axis]
-                joined.narrow(0, row, rows).narrow(axis, longest - length, length).copy_(tensor)
-                row += rows
-            return joined
-
-        layers = zip(*(memory.layers for memory in memories), strict=True)
-        return Memory(
-            tuple(tuple(stack(tensors, 2) for tensors in zip(*layer, strict=True)) for layer in layers),  # type: ignore[misc]
-            stack([memory.real_BL for memory in memories], 1),
-        )
-
-
 class Backbone(ABC):
     """A frozen language model with a key-value cache. What an episode gets never depends on who shares its batch."""
 
@@ -99,30 +41,49 @@ class Backbone(ABC):
     """D: width of its tokens and of its hidden states."""
     embedding_rms: float
     """Root mean square of its word embeddings: the size of token it is used to."""
+    max_instruction_tokens: int
+    """Longer instructions are refused."""
 
     @abstractmethod
     def tokenize(self, instructions: Sequence[str]) -> list[list[int]]:
         """Token ids of each instruction; UserError for one that is longer than the limit: none is ever cut."""
 
     @abstractmethod
-    def prefix(self, token_ids: Sequence[Sequence[int]]) -> Memory:
+    def prefix(self, token_ids: Sequence[Sequence[int]]) -> list[Memory]:
         """Reads B instructions; no gradient."""
 
     @abstractmethod
-    def step(self, embeds_BD: torch.Tensor, memory: Memory) -> tuple[torch.Tensor, Memory]:
-        """Reads one more frame per episode: (hidden state [B, D] at it, memory with it); no gradient."""
+    def cache(self, rows: int, tokens: int) -> KeyValueCache:
+        """An empty cache whose rows can hold the longest instruction and `tokens` more."""
 
     @abstractmethod
-    def sequence(self, embeds_ND: torch.Tensor, lengths: Sequence[int], prefix: Memory) -> torch.Tensor:
-        """Reads whole episodes after their prefixes: the same numbers as step by step.
+    def read(
+        self, embeds_ND: torch.Tensor, lengths: Sequence[int], cache: KeyValueCache, rows: np.ndarray
+    ) -> torch.Tensor:
+        """Reads on in some rows of a cache, in place; no gradient.
 
         Args:
-            embeds_ND: frames of the first episode, then of the second, ...
-            lengths: frames of each of the B episodes, at least 1.
-            prefix: of the B episodes.
+            embeds_ND: tokens for the first of the rows, then for the second, ...
+            lengths: tokens for each of the K rows, at least 1.
+            cache: of this backbone; every row begun with `put`.
+            rows: int64[K] distinct rows.
 
         Returns:
-            [N, D] hidden states; the gradient flows to the frames and nowhere else.
+            [N, D] hidden states.
+
+        """
+
+    @abstractmethod
+    def sequence(self, embeds_ND: torch.Tensor, lengths: Sequence[int], memories: Sequence[Memory]) -> torch.Tensor:
+        """Reads many frames of many episodes, with gradient: the same numbers as `read`.
+
+        Args:
+            embeds_ND: tokens of the first episode, then of the second, ...
+            lengths: tokens of each of the B episodes, at least 1.
+            memories: what each of them has read before: the instruction, or more.
+
+        Returns:
+            [N, D] hidden states; the gradient flows to the tokens and nowhere else.
 
         """
 
@@ -132,10 +93,9 @@ class Backbone(ABC):
 
 
 class Prefixes:
-    """Reads instructions and keeps what was read, so that training reads each of them once.
+    """Reads instructions and keeps what was read, so that it is reused in every batch, epoch and rollout.
 
-    When the limit is reached, what is there stays and the rest is read anew each time: with epochs over a fixed data
-    set that keeps more hits than to drop the oldest.
+    When the limit is reached, what was used least recently goes.
     """
 
     def __init__(self, backbone: Backbone, limit_bytes: int = 0, batch_size: int = 16) -> None:
@@ -146,26 +106,37 @@ class Prefixes:
         """
         self.backbone, self.limit_bytes, self.batch_size = backbone, limit_bytes, batch_size
         self.num_bytes = 0
-        self._kept: dict[str, Memory] = {}
+        self.tokens_read = 0
+        """Tokens of instructions read so far."""
+        self._kept: OrderedDict[str, Memory] = OrderedDict()
 
-    def __call__(self, instructions: Sequence[str]) -> Memory:
-        """Memory of B instructions, in their order."""
+    def __call__(self, instructions: Sequence[str]) -> list[Memory]:
+        """Memories of B instructions, in their order; equal ones share one."""
         found = {text: self._kept[text] for text in instructions if text in self._kept}
+        for text in found:
+            self._kept.move_to_end(text)
         missing = [text for text in dict.fromkeys(instructions) if text not in found]
         ids = dict(zip(missing, self.backbone.tokenize(missing), strict=True))
+        self.tokens_read += sum(map(len, ids.values()))
         missing.sort(key=lambda text: len(ids[text]))  # equal lengths side by side: little padding
         for first in range(0, len(missing), self.batch_size):
             texts = missing[first : first + self.batch_size]
-            for text, memory in zip(texts, self.backbone.prefix([ids[text] for text in texts]).split(), strict=True):
+            for text, memory in zip(texts, self.backbone.prefix([ids[text] for text in texts]), strict=True):
                 found[text] = memory
-                if self.num_bytes + memory.num_bytes <= self.limit_bytes:
-                    self._kept[text] = memory
-                    self.num_bytes += memory.num_bytes
-        return Memory.join([found[text] for text in instructions])
+                self._keep(text, memory)
+        return [found[text] for text in instructions]
 
     def __len__(self) -> int:
         """Instructions kept."""
         return len(self._kept)
+
+    def _keep(self, text: str, memory: Memory) -> None:
+        if memory.num_bytes > self.limit_bytes:
+            return
+        self._kept[text] = memory
+        self.num_bytes += memory.num_bytes
+        while self.num_bytes > self.limit_bytes:
+            self.num_bytes -= self._kept.popitem(last=False)[1].num_bytes
 
 
 def check_sha256(found: str, config: PolicyConfig, where: object) -> None:

@@ -9,14 +9,15 @@ from llarp.config import PolicyConfig
 from llarp.errors import UserError
 from llarp.files import sha256
 from llarp.policy.backbone import Identity, check_sha256
-from llarp.policy.transformer import TransformerBackbone, check_positions, quiet
+from llarp.policy.fused_backbone import FusedBackbone
+from llarp.policy.transformer import check_positions, quiet
 from llarp.tasks.episode import HORIZON
 
 _FILES = ["*.json", "*.safetensors", "*.model", "*.txt"]
 """What is fetched from the hub: weights as safetensors only, tokenizer, configuration; never code or pickles."""
 
 
-def load(config: PolicyConfig) -> TransformerBackbone:
+def load(config: PolicyConfig) -> FusedBackbone:
     """Reads the frozen decoder in its own dtype; UserError when it is missing, has other weights, or does not fit."""
     from transformers import AutoModel, AutoTokenizer
 
@@ -44,9 +45,8 @@ def load(config: PolicyConfig) -> TransformerBackbone:
     window = getattr(text, "sliding_window", None) or positions
     check_positions(min(positions, window), config.max_instruction_tokens, HORIZON, where)
     identity = Identity(config.backbone, config.revision, digest)
-    backbone = TransformerBackbone(model, tokenizer, identity, config.max_instruction_tokens, bidirectional=False)
-    if not backbone.prefix([[0]]).layers:
-        raise UserError(f"{where}: keeps no keys and values, so it is no decoder", folder, "choose another model")
+    backbone = FusedBackbone(model, tokenizer, identity, config.max_instruction_tokens, bidirectional=False)
+    backbone.prefix([[0]])  # refuses a model that keeps no keys and values
     return backbone
 
 

@@ -1,7 +1,8 @@
 """LLaRP: a frozen language model between an observation adapter and an action adapter (arXiv 2310.17722, section 3).
 
-Sequence: the instruction's tokens, then one token per frame; the hidden state at a frame's token gives that step's
-action and value. Shapes: B episodes, N frames of all of them, P x D visual tokens of a frame, A actions.
+Sequence: the instruction's tokens, then those of one frame after the other, usually one; the hidden state at a frame's
+last token gives that step's action and value. Shapes: B episodes, N frames of all of them, P x D visual tokens of a
+frame, S tokens that it becomes, K rows of a cache, A actions.
 """
 
 from __future__ import annotations
@@ -23,45 +24,49 @@ from llarp.config import PolicyConfig
 from llarp.errors import UserError
 from llarp.files import folder_aside
 from llarp.policy.adapters import Adapters
-from llarp.policy.backbone import Backbone, Memory, Prefixes
+from llarp.policy.backbone import Backbone, Prefixes
 from llarp.policy.backbones import load_backbone
 from llarp.policy.base import Policy, Task
 from llarp.policy.baselines import episode_rng
+from llarp.policy.memory import KeyValueCache, Memory
+from llarp.tasks.episode import HORIZON
 from llarp.tasks.skills import NAMES
 
-FORMAT = 2
+FORMAT = 3
 """Version of the saved folder."""
 
 
 @dataclass(frozen=True)
 class Trajectories:
-    """B whole episodes, or their beginnings: frames of the first, then of the second, ..."""
+    """B episodes or parts of them: frames of the first, then of the second, ..."""
 
     instructions: Sequence[str]
     lengths: Sequence[int]
     """Frames of each, at least 1; their sum is N."""
     features_NPD: np.ndarray
     """float16 or float32 [N, P, D]."""
+    previous_N: np.ndarray
+    """int64[N] action before each frame; A before an episode's first."""
+    memories: Sequence[Memory | None] | None = None
+    """What each episode had read before its first frame here; None: its instruction."""
 
 
-@dataclass(frozen=True)
+def previous_actions(actions: Sequence[Sequence[int]], num_actions: int) -> np.ndarray:
+    """int64[N] action before each frame of whole episodes, given those of every episode."""
+    return np.array([before for episode in actions for before in [num_actions, *episode[:-1]]], np.int64)
+
+
+@dataclass
 class State:
-    """K episodes that still run, of the B that were started together."""
+    """B episodes that were started together. Changed by every step."""
 
-    memory: Memory
+    cache: KeyValueCache
     rngs: list[np.random.Generator] | None
-    """One per running episode when actions are sampled."""
-    slots_K: np.ndarray
-    """int64[K]: which of the B episodes they are."""
-
-    def drop_ended(self, running_B: np.ndarray) -> State:
-        """The same without the episodes that have ended: nothing more is computed for them."""
-        keep_K = running_B[self.slots_K]
-        if keep_K.all():
-            return self
-        kept = np.flatnonzero(keep_K)
-        rngs = None if self.rngs is None else [self.rngs[row] for row in kept]
-        return State(self.memory.select(torch.from_numpy(kept)), rngs, self.slots_K[kept])
+    """One per episode when actions are sampled."""
+    previous_B: np.ndarray
+    """int64[B] last actions."""
+    ended_B: np.ndarray
+    """bool[B]: nothing more is computed for them."""
 
 
 class LLaRPPolicy(Policy):
@@ -88,7 +93,10 @@ class LLaRPPolicy(Policy):
         self.sampling_seed = sampling_seed
         self.actions = tuple(actions)
         self.prefixes = Prefixes(backbone, prefix_bytes)
-        self.adapters = Adapters(token_shape, config.hidden, backbone.width, len(self.actions), backbone.embedding_rms)
+        self.adapters = Adapters(
+            token_shape, config.hidden, backbone.width, len(self.actions), backbone.embedding_rms,
+            config.visual_tokens, config.previous_action,
+        )  # fmt: skip
 
     def to(self, device: torch.device | str) -> LLaRPPolicy:
         """Moves backbone and adapters."""
@@ -96,34 +104,99 @@ class LLaRPPolicy(Policy):
         self.adapters.to(device)
         return self
 
+    @property
+    def tokens_per_frame(self) -> int:
+        """S."""
+        return self.adapters.tokens_per_frame
+
+    def cache(self, rows: int, frames: int = HORIZON) -> KeyValueCache:
+        """An empty cache for that many episodes of at most so many frames."""
+        return self.backbone.cache(rows, frames * self.tokens_per_frame)
+
     def start(self, tasks: Sequence[Task]) -> State:
         """Reads the instructions; UserError when one is longer than the limit."""
         rngs = None
         if self.sampling_seed is not None:
             rngs = [episode_rng(self.sampling_seed, task) for task in tasks]
-        return State(self.prefixes([task.instruction for task in tasks]), rngs, np.arange(len(tasks)))
+        memories = self.prefixes([task.instruction for task in tasks])
+        cache = self.cache(len(tasks))
+        for row, memory in enumerate(memories):
+            cache.put(row, memory)
+        return State(cache, rngs, np.full(len(tasks), len(self.actions)), np.zeros(len(tasks), bool))
 
-    @torch.no_grad()
     def act(self, features_BPD: np.ndarray | None, state: State, running_B: np.ndarray) -> tuple[np.ndarray, State]:
         """One action per episode; 0 for those that have ended, which must never be said to run again."""
         if features_BPD is None:
             raise ValueError("LLaRP needs the features of the images")
-        self._check(features_BPD.shape[1:])
-        state = state.drop_ended(running_B)
-        token_KD = self.adapters.observation(self._tensor(features_BPD[state.slots_K]))
-        hidden_KD, memory = self.backbone.step(token_KD, state.memory)
-        logits_KA, _ = self.adapters.action(hidden_KD)
+        state.ended_B |= ~running_B
+        rows_K = np.flatnonzero(~state.ended_B)
         actions_B = np.zeros(len(running_B), np.int64)
-        actions_B[state.slots_K] = _choose(logits_KA, state.rngs)
-        return actions_B, State(memory, state.rngs, state.slots_K)
+        if len(rows_K):
+            logits_KA, _ = self.step(features_BPD[rows_K], state.previous_B[rows_K], state.cache, rows_K)
+            rngs = None if state.rngs is None else [state.rngs[row] for row in rows_K]
+            actions_B[rows_K] = state.previous_B[rows_K] = _choose(logits_KA, rngs)
+        return actions_B, state
 
-    def evaluate(self, trajectories: Trajectories) -> tuple[torch.Tensor, torch.Tensor]:
-        """(logits [N, A], values [N]) with gradients to the adapters; equals stepping through the frames."""
-        self._check(trajectories.features_NPD.shape[1:])
-        token_ND = self.adapters.observation(self._tensor(trajectories.features_NPD))
-        prefix = self.prefixes(trajectories.instructions)
-        logits_NA, values_N = self.adapters.action(self.backbone.sequence(token_ND, trajectories.lengths, prefix))
+    def step(
+        self, features_KPD: np.ndarray, previous_K: np.ndarray, cache: KeyValueCache, rows_K: np.ndarray
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Reads one more frame in each of some rows of a cache: (logits float32[K, A], values float32[K]) there."""
+        return self.read(features_KPD, previous_K, [1] * len(rows_K), cache, rows_K)
+
+    @torch.no_grad()
+    def read(
+        self,
+        features_NPD: np.ndarray,
+        previous_N: np.ndarray,
+        lengths: Sequence[int],
+        cache: KeyValueCache,
+        rows_K: np.ndarray,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Reads frames in some rows of a cache, in place.
+
+        Args:
+            features_NPD: float16 or float32; frames of the first row, then of the second, ...
+            previous_N: int64, actions before them; A for none.
+            lengths: frames of each of the K rows.
+            cache: rows were begun with what `prefixes` gives.
+            rows_K: int64, distinct.
+
+        Returns:
+            (logits float32[N, A], values float32[N]).
+
+        """
+        self._check(features_NPD.shape[1:])
+        tokens_NSW = self.adapters.tokens(self._tensor(features_NPD), self._tensor(previous_N))
+        tokens = tokens_NSW.shape[1]
+        hidden_MW = self.backbone.read(tokens_NSW.flatten(0, 1), [length * tokens for length in lengths], cache, rows_K)
+        logits_NA, values_N = self.adapters.action(hidden_MW[tokens - 1 :: tokens])
         return logits_NA, values_N
+
+    def evaluate(self, trajectories: Trajectories, critic_only: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
+        """(logits [N, A], values [N]) with gradients to the adapters; equals stepping through the frames.
+
+        Args:
+            trajectories: what was seen and done.
+            critic_only: see `ActionAdapter`.
+
+        """
+        self._check(trajectories.features_NPD.shape[1:])
+        tokens_NSW = self.adapters.tokens(
+            self._tensor(trajectories.features_NPD), self._tensor(trajectories.previous_N)
+        )
+        tokens = tokens_NSW.shape[1]
+        memories = self._memories(trajectories)
+        hidden_MW = self.backbone.sequence(
+            tokens_NSW.flatten(0, 1), [length * tokens for length in trajectories.lengths], memories
+        )
+        logits_NA, values_N = self.adapters.action(hidden_MW[tokens - 1 :: tokens], critic_only)
+        return logits_NA, values_N
+
+    def _memories(self, trajectories: Trajectories) -> list[Memory]:
+        given = trajectories.memories or [None] * len(trajectories.instructions)
+        new = [text for text, memory in zip(trajectories.instructions, given, strict=True) if memory is None]
+        read = iter(self.prefixes(new))
+        return [next(read) if memory is None else memory for memory in given]
 
     def save(self, folder: Path) -> None:
         """Writes adapters.safetensors and policy.json, whole or not at all; the backbone is never saved."""

@@ -13,7 +13,8 @@ from llarp.config import PolicyConfig
 from llarp.errors import UserError
 from llarp.files import sha256
 from llarp.policy.backbone import Identity, check_sha256
-from llarp.policy.transformer import TransformerBackbone, check_positions, quiet
+from llarp.policy.fused_backbone import FusedBackbone
+from llarp.policy.transformer import check_positions, quiet
 from llarp.tasks.episode import HORIZON
 
 NAME = "all-MiniLM-L6-v2"
@@ -40,7 +41,7 @@ def pretrained(**options: Any) -> tuple[Any, Any]:
         return model, AutoTokenizer.from_pretrained(folder(), local_files_only=True)
 
 
-def load(config: PolicyConfig) -> TransformerBackbone:
+def load(config: PolicyConfig) -> FusedBackbone:
     """Reads the frozen model after checking its weights; UserError when they are missing or others."""
     weights = folder() / "model.safetensors"
     if not weights.is_file():
@@ -52,6 +53,6 @@ def load(config: PolicyConfig) -> TransformerBackbone:
         attn_implementation="eager",  # on so short sequences 7 % faster than SDPA
     )
     check_positions(model.config.max_position_embeddings, config.max_instruction_tokens, HORIZON, f"backbone {NAME}")
-    return TransformerBackbone(
+    return FusedBackbone(
         model, tokenizer, Identity(NAME, None, digest), config.max_instruction_tokens, bidirectional=True
     )

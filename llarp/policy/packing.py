@@ -1,65 +1,92 @@
 """Packing: episodes of different lengths side by side in a few full rows, instead of one padded row for each.
 
-Expert episodes last from 1 to 13 steps, so that padding them to the longest doubles the work. Here a row holds the
-prefixes of several episodes, then their frames; the mask shows a frame only its own prefix and earlier frames.
+Episodes last from 1 to 32 steps, so that padding them to the longest doubles the work. Here a row holds the prefixes
+of several episodes, then their frames; the mask shows a frame only its own prefix and earlier frames.
 
-Shapes: B episodes, N frames of all of them, R rows, C columns for frames, K columns for keys, L prefix tokens of an
-episode, D width.
+Shapes: B episodes, N tokens of frames of all of them, R rows, C columns for frames, L columns for prefixes, K = L + C
+columns for keys, H heads, D width of a head.
 """
 
 from collections.abc import Sequence
-from itertools import accumulate
 
+import numpy as np
 import torch
 
-from llarp.policy.backbone import Memory
+from llarp.policy.memory import Memory
 
 
 class Packing:
     """Where every frame stands, and what it may see."""
 
-    def __init__(self, lengths: Sequence[int], prefix: Memory) -> None:
+    def __init__(self, lengths: Sequence[int], memories: Sequence[Memory], is_causal: bool = True) -> None:
         """Args:
-        lengths: frames of each of the B episodes.
-        prefix: of the B episodes.
+        lengths: tokens of each of the B episodes, at least 1.
+        memories: what each has read before.
+        is_causal: whether a token sees none of the later ones of its episode.
         """
-        rows = fill_rows(lengths, max(lengths))
-        device = prefix.real_BL.device
-        starts = list(accumulate(lengths, initial=0))
-        frames_RC = torch.full((len(rows), max(lengths)), -1)  # number of the frame, -1 where there is none
-        episode_RC = frames_RC.clone()
-        time_RC = torch.zeros_like(frames_RC)
+        rows, capacity = fill_rows(lengths, max(lengths)), max(lengths)
+        read = [len(memory) for memory in memories]
+        starts = np.cumsum([0, *lengths])
+        self.shape = len(rows), capacity
+        """(R, C)."""
+        self.num_prefix = max(sum(read[episode] for episode in episodes) for episodes in rows)
+        """L."""
+        token_RC, episode_RC = np.zeros(self.shape, np.int64), np.full(self.shape, -1)
+        position_RC, owner_RL = np.zeros(self.shape, np.int64), np.full((len(rows), self.num_prefix), -2)
+        place_N = np.zeros(starts[-1], np.int64)
+        self._copies: list[tuple[int, int, int]] = []
         for row, episodes in enumerate(rows):
-            column = 0
+            column = first = 0
             for episode in episodes:
                 here = slice(column, column + lengths[episode])
-                frames_RC[row, here] = torch.arange(starts[episode], starts[episode + 1])
+                token_RC[row, here] = np.arange(starts[episode], starts[episode + 1])
                 episode_RC[row, here] = episode
-                time_RC[row, here] = torch.arange(lengths[episode])
-                column = here.stop
-        place_N = frames_RC.flatten().argsort(stable=True)[-sum(lengths) :].to(device)
-        self.shape = frames_RC.shape
-        self.row_N, self.column_N = place_N // self.shape[1], place_N % self.shape[1]
-        """int64[N] each: where a frame stands."""
-        episode_RC = episode_RC.to(device)
-        self.position_RC = prefix.position_B[episode_RC] + time_RC.to(device)
-        """int64[R, C]: position of a frame in its episode."""
-        self.prefix, owner_RL = _pack_prefix(prefix, rows)
-        """One row of keys and values per row of episodes."""
-        column_C = torch.arange(self.shape[1], device=device)
-        earlier_CC = column_C[:, None] >= column_C
-        seen_RCC = (episode_RC[:, :, None] == episode_RC[:, None]) & earlier_CC
-        self.seen_RCK = torch.cat([episode_RC[:, :, None] == owner_RL[:, None], seen_RCC], 2)
-        """bool[R, C, K]: which keys (prefixes, then frames) a frame may see."""
+                position_RC[row, here] = read[episode] + np.arange(lengths[episode])
+                place_N[starts[episode] : starts[episode + 1]] = row * capacity + np.arange(here.start, here.stop)
+                owner_RL[row, first : first + read[episode]] = episode
+                self._copies.append((row, first, episode))
+                column, first = here.stop, first + read[episode]
+        self._memories = memories
+        device = memories[0].tensor.device
+        self.token_RC = torch.from_numpy(token_RC).to(device)
+        """int64[R, C] number of the token at a place; 0 where there is none."""
+        self.place_N = torch.from_numpy(place_N).to(device)
+        """int64[N] place of a token in 0..R * C - 1."""
+        self.position_RC = torch.from_numpy(position_RC).to(device)
+        """int64[R, C] position of a token in its episode."""
+        seen_RCC = episode_RC[:, :, None] == episode_RC[:, None]
+        if is_causal:
+            seen_RCC &= np.tri(capacity, dtype=bool)
+        seen_RCK = np.concatenate([episode_RC[:, :, None] == owner_RL[:, None], seen_RCC], 2)
+        self.seen_RCK = torch.from_numpy(seen_RCK).to(device)
+        """bool[R, C, K] which keys (prefixes, then frames) a frame may see."""
 
-    def spread(self, embeds_ND: torch.Tensor) -> torch.Tensor:
-        """[R, C, D] of [N, D]; zero where there is no frame."""
-        embeds_RCD = embeds_ND.new_zeros(*self.shape, embeds_ND.shape[1])
-        return embeds_RCD.index_put((self.row_N, self.column_N), embeds_ND)
+    @property
+    def position_N(self) -> torch.Tensor:
+        """int64[N] position of a token in its episode."""
+        return self.position_RC.flatten()[self.place_N]
+
+    def prefix(self) -> torch.Tensor:
+        """[layers, 2, R, H, L, D] keys and values of the prefixes of each row, one after the other."""
+        sample = self._memories[0].tensor
+        layers, _, heads, _, width = sample.shape
+        packed = sample.new_zeros(layers, 2, self.shape[0], heads, self.num_prefix, width)
+        for row, first, episode in self._copies:
+            tensor = self._memories[episode].tensor
+            packed[:, :, row, :, first : first + tensor.shape[3]] = tensor
+        return packed
+
+    def spread(self, tokens_ND: torch.Tensor) -> torch.Tensor:
+        """[R, C, D] of [N, D]; places without a token repeat the first, which nobody sees or reads there."""
+        return tokens_ND.index_select(0, self.token_RC.flatten()).unflatten(0, self.shape)
+
+    def gather(self, tokens_RCD: torch.Tensor) -> torch.Tensor:
+        """[N, D] of [R, C, D]."""
+        return tokens_RCD.flatten(0, 1).index_select(0, self.place_N)
 
 
 def fill_rows(lengths: Sequence[int], capacity: int) -> list[list[int]]:
-    """Rows of episodes with at most `capacity` frames: the longest episode first, each where there is room first."""
+    """Rows of episodes with at most `capacity` tokens: the longest episode first, each where there is room first."""
     rows: list[list[int]] = []
     room: list[int] = []
     for episode in sorted(range(len(lengths)), key=lambda episode: (-lengths[episode], episode)):
@@ -72,25 +99,9 @@ def fill_rows(lengths: Sequence[int], capacity: int) -> list[list[int]]:
     return rows
 
 
-def _pack_prefix(prefix: Memory, rows: Sequence[Sequence[int]]) -> tuple[Memory, torch.Tensor]:
-    """Prefixes of the episodes of each row, one after the other, and int64[R, L]: whose each is, -2 for padding."""
-    tokens: list[int] = prefix.position_B.tolist()
-    padded = prefix.real_BL.shape[1]
-    longest = max(sum(tokens[episode] for episode in episodes) for episodes in rows)
-    source_RL = torch.zeros(len(rows), longest, dtype=torch.int64)  # padding repeats some key that nobody sees
-    owner_RL = torch.full((len(rows), longest), -2)
-    for row, episodes in enumerate(rows):
-        column = longest
-        for episode in episodes:
-            here = slice(column - tokens[episode], column)
-            end = (episode + 1) * padded
-            source_RL[row, here] = torch.arange(end - tokens[episode], end)
-            owner_RL[row, here] = episode
-            column = here.start
-    source_RL, owner_RL = source_RL.to(prefix.real_BL.device), owner_RL.to(prefix.real_BL.device)
+def mask_of(seen: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """What is added to scores: 0 where bool `seen`, else the smallest number.
 
-    def gather(tensor: torch.Tensor) -> torch.Tensor:
-        return tensor.transpose(1, 2).flatten(0, 1)[source_RL].transpose(1, 2)
-
-    layers = tuple((gather(keys), gather(values)) for keys, values in prefix.layers)
-    return Memory(layers, owner_RL >= 0), owner_RL
+    Not -inf: places without a token see nothing, and must not become NaN.
+    """
+    return torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill_(~seen, torch.finfo(dtype).min)

@@ -12,14 +12,16 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from llarp.errors import UserError
-from llarp.policy.backbone import Backbone, Identity, Memory
-from llarp.policy.packing import Packing
+from llarp.policy.backbone import Backbone, Identity
+from llarp.policy.memory import KeyValueCache, Memory
+from llarp.policy.packing import Packing, mask_of
 
 if TYPE_CHECKING:
-    from transformers import Cache, PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
 class TransformerBackbone(Backbone):
@@ -67,73 +69,138 @@ class TransformerBackbone(Backbone):
         return token_ids
 
     @torch.no_grad()
-    def prefix(self, token_ids: Sequence[Sequence[int]]) -> Memory:
-        """Reads B instructions side by side; padding is neither seen nor counted as a position."""
-        longest = max(map(len, token_ids))
-        padded_BL = torch.tensor([[0] * (longest - len(ids)) + list(ids) for ids in token_ids])
-        real_BL = torch.tensor([[False] * (longest - len(ids)) + [True] * len(ids) for ids in token_ids])
-        real_BL = real_BL.to(self.model.device)
-        seen_BLL = real_BL[:, None].expand(-1, longest, -1)
+    def prefix(self, token_ids: Sequence[Sequence[int]]) -> list[Memory]:
+        """Reads B instructions side by side; padding stands on the right, where nobody sees it."""
+        lengths = list(map(len, token_ids))
+        longest = max(lengths)
+        padded_BL = torch.tensor([[*ids, *[0] * (longest - len(ids))] for ids in token_ids], device=self.device)
+        column_L, end_B11 = torch.arange(longest), torch.tensor(lengths)[:, None, None]
+        seen_BLL = (column_L < end_B11).expand(-1, longest, -1)
         if not self.bidirectional:
             seen_BLL = seen_BLL.tril()
-        _, cache = self._forward(
-            seen_BLL, (real_BL.cumsum(1) - 1).clamp(min=0), None, input_ids=padded_BL.to(self.model.device)
-        )
-        return Memory(_layers(cache), real_BL)
+        position_BL = column_L.expand(len(lengths), -1).to(self.device)
+        layers = _Grown([])
+        self._forward(seen_BLL.to(self.device), position_BL, layers, input_ids=padded_BL)
+        read = torch.stack([torch.stack(pair) for pair in layers.pairs])  # [layers, 2, B, H, L, D]
+        return [Memory(read[:, :, row, :, :length].clone()) for row, length in enumerate(lengths)]
+
+    def cache(self, rows: int, tokens: int) -> KeyValueCache:
+        """See `Backbone.cache`."""
+        sample = self.prefix([[0]])[0].tensor
+        layers, _, heads, _, width = sample.shape
+        return KeyValueCache((layers, heads, width), rows, self.max_instruction_tokens + tokens, sample)
 
     @torch.no_grad()
-    def step(self, embeds_BD: torch.Tensor, memory: Memory) -> tuple[torch.Tensor, Memory]:
-        """One more frame per episode."""
-        real_BL = torch.cat([memory.real_BL, memory.real_BL.new_ones(len(embeds_BD), 1)], 1)
-        hidden_B1D, cache = self._forward(
-            real_BL[:, None], memory.position_B[:, None], memory, inputs_embeds=embeds_BD[:, None]
-        )
-        return hidden_B1D[:, 0], Memory(_layers(cache), real_BL)
+    def read(
+        self, embeds_ND: torch.Tensor, lengths: Sequence[int], cache: KeyValueCache, rows: np.ndarray
+    ) -> torch.Tensor:
+        """Reads on in some rows; shorter ones are padded on the right."""
+        written = _Written(cache, rows, lengths)
+        hidden_KSD = self._forward(written.seen_KSC, written.position_KS, written, inputs_embeds=written.pad(embeds_ND))
+        cache.advance(lengths, rows)
+        return hidden_KSD[written.real_KS]
 
-    def sequence(self, embeds_ND: torch.Tensor, lengths: Sequence[int], prefix: Memory) -> torch.Tensor:
+    def sequence(self, embeds_ND: torch.Tensor, lengths: Sequence[int], memories: Sequence[Memory]) -> torch.Tensor:
         """Whole episodes, packed: short ones share a row with others that the mask hides, so little is padding."""
-        packing = Packing(lengths, prefix)
-        embeds_RCD = packing.spread(embeds_ND)
-        hidden_RCD, _ = self._forward(packing.seen_RCK, packing.position_RC, packing.prefix, inputs_embeds=embeds_RCD)
-        return hidden_RCD[packing.row_N, packing.column_N]
+        packing = Packing(lengths, memories)
+        before = _Grown(list(packing.prefix()))
+        hidden_RCD = self._forward(
+            packing.seen_RCK, packing.position_RC, before, inputs_embeds=packing.spread(embeds_ND)
+        )
+        return packing.gather(hidden_RCD)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.model.device
 
     def _forward(
-        self, seen_BQK: torch.Tensor, position_BQ: torch.Tensor, memory: Memory | None, **inputs: torch.Tensor
-    ) -> tuple[torch.Tensor, Cache | None]:
-        """Hidden states float32 [B, Q, D] of Q new tokens, and the cache after them."""
+        self, seen_BQK: torch.Tensor, position_BQ: torch.Tensor, layers: _Layers, **inputs: torch.Tensor
+    ) -> torch.Tensor:
+        """Hidden states float32 [B, Q, D] of Q new tokens after what the layers hold."""
         dtype: Any = self.model.dtype
-        # The smallest number instead of -inf: rows of padding see nothing, and must not become NaN.
-        mask_B1QK = torch.zeros(seen_BQK.shape, dtype=dtype, device=seen_BQK.device)
-        mask_B1QK = mask_B1QK.masked_fill(~seen_BQK, torch.finfo(dtype).min)[:, None]
         if "inputs_embeds" in inputs:
             inputs["inputs_embeds"] = inputs["inputs_embeds"].to(dtype)
         output = self.model(
             **inputs,
-            attention_mask=mask_B1QK,
+            attention_mask=mask_of(seen_BQK, dtype)[:, None],
             position_ids=position_BQ,
-            past_key_values=_cache(memory),
+            past_key_values=layers,
             use_cache=True,
         )
-        return output.last_hidden_state.float(), output.past_key_values
+        if output.past_key_values is None:
+            where = f"backbone {self.identity.name}"
+            raise UserError("keeps no keys and values, so it is no decoder", where, "choose another model")
+        return output.last_hidden_state.float()
 
 
-def _cache(memory: Memory | None) -> Cache:
-    """What `transformers` appends to; the memory's own tensors stay as they are."""
-    from transformers.cache_utils import DynamicCache, DynamicLayer
+class _Layers:
+    """What a model of `transformers` asks of a cache when masks and positions are given to it."""
 
-    cache = DynamicCache()
-    for keys, values in memory.layers if memory else ():
-        layer = DynamicLayer()
-        layer.lazy_initialization(keys, values)
-        layer.keys, layer.values = keys, values
-        cache.layers.append(layer)
-    return cache
+    is_compileable = False
+
+    def update(
+        self, keys: torch.Tensor, values: torch.Tensor, layer: int, *_: Any, **__: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Takes the new tokens' [B, H, Q, D]; returns all tokens' [B, H, K, D]."""
+        raise NotImplementedError
+
+    def get_seq_length(self, layer: int = 0) -> int:
+        """Asked for, but of no effect."""
+        return 0
 
 
-def _layers(cache: Cache | None) -> tuple[tuple[torch.Tensor, torch.Tensor], ...]:
-    """Keys and values of each layer; none of a model that keeps none."""
-    layers: Any = cache.layers if cache else ()
-    return tuple((layer.keys, layer.values) for layer in layers)
+class _Grown(_Layers):
+    """Keys and values before, and the new ones behind them: with gradient."""
+
+    def __init__(self, before: list[torch.Tensor]) -> None:
+        """Args:
+        before: per layer [2, B, H, L, D]; or none at all.
+        """
+        self.before = before
+        self.pairs: list[tuple[torch.Tensor, torch.Tensor]] = []
+        """Per layer, what `update` was given."""
+
+    def update(
+        self, keys: torch.Tensor, values: torch.Tensor, layer: int, *_: Any, **__: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        self.pairs.append((keys, values))
+        if not self.before:
+            return keys, values
+        earlier_keys, earlier_values = self.before[layer]
+        return torch.cat([earlier_keys, keys], 2), torch.cat([earlier_values, values], 2)
+
+
+class _Written(_Layers):
+    """Rows of a cache, written in place; all rows in their order are read where they stand."""
+
+    def __init__(self, cache: KeyValueCache, rows: np.ndarray, lengths: Sequence[int]) -> None:
+        self.cache, device = cache, cache.keys.device
+        self.places = cache.places(lengths, rows)
+        start_K1, length_K1 = (torch.tensor(some, device=device)[:, None] for some in (cache.lengths[rows], lengths))
+        step_S = torch.arange(max(lengths), device=device)
+        self.real_KS = step_S < length_K1
+        """bool[K, S] where there is a token."""
+        self.position_KS = start_K1 + step_S
+        self.longest = int((cache.lengths[rows] + lengths).max())
+        self.seen_KSC = torch.arange(self.longest, device=device) <= self.position_KS[..., None]
+        in_order = np.array_equal(rows, np.arange(len(cache.lengths)))
+        self.chosen = slice(None) if in_order else torch.from_numpy(rows).to(device)
+
+    def pad(self, embeds_ND: torch.Tensor) -> torch.Tensor:
+        """[K, S, D] of [N, D]."""
+        padded = embeds_ND.new_zeros(*self.real_KS.shape, embeds_ND.shape[1])
+        padded[self.real_KS] = embeds_ND
+        return padded
+
+    def update(
+        self, keys: torch.Tensor, values: torch.Tensor, layer: int, *_: Any, **__: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        new_keys, new_values = (new.transpose(1, 2)[self.real_KS] for new in (keys, values))
+        self.cache.write(layer, *self.places, new_keys, new_values)
+        all_keys = self.cache.keys[layer, ..., : self.longest][self.chosen]
+        all_values = self.cache.values[layer][:, :, : self.longest][self.chosen]
+        return all_keys.transpose(2, 3), all_values
 
 
 def check_positions(max_positions: int, max_instruction_tokens: int, horizon: int, where: object) -> None:

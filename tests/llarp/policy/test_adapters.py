@@ -20,8 +20,8 @@ def test_tokens_have_the_size_of_the_backbones_words(shape):
     torch.manual_seed(0)
     adapter = ObservationAdapter(shape, 32, 64, scale=0.05)
     token = adapter(torch.randn(6, *shape).half())
-    assert token.shape == (6, 64) and token.dtype == torch.float32
-    torch.testing.assert_close(token.square().mean(-1).sqrt(), torch.full((6,), 0.05), rtol=0.01, atol=0)
+    assert token.shape == (6, 1, 64) and token.dtype == torch.float32
+    torch.testing.assert_close(token.square().mean(-1).sqrt(), torch.full((6, 1), 0.05), rtol=0.01, atol=0)
 
 
 @pytest.mark.parametrize("shape", [(1, 6), (9, 6)])
@@ -74,12 +74,12 @@ def test_it_learns_to_see_one_patch_among_many():
 
     for _ in range(100):
         features, shown = sample(64)
-        loss = torch.nn.functional.cross_entropy(readout(adapter(features)), shown)
+        loss = torch.nn.functional.cross_entropy(readout(adapter(features)[:, 0]), shown)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
     features, shown = sample(500)
-    assert (readout(adapter(features)).argmax(1) == shown).float().mean() > 0.9
+    assert (readout(adapter(features)[:, 0]).argmax(1) == shown).float().mean() > 0.9
 
 
 def test_actions_and_values_have_the_leading_shape_of_the_states():

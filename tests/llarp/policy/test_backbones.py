@@ -1,13 +1,14 @@
 """Every backbone keeps the contract: one frame at a time or all at once, alone or in a batch, it reads the same."""
 
+import numpy as np
 import pytest
 import torch
-from backbones import INSTRUCTIONS, MINILM, tiny_llama
+from backbones import INSTRUCTIONS, MINILM, tiny_decoder, tiny_llama
 from transformers import BertModel
 
 from llarp.errors import UserError
 from llarp.policy import decoder, minilm
-from llarp.policy.backbone import Memory, Prefixes
+from llarp.policy.backbone import Prefixes
 from llarp.policy.backbones import load_backbone
 
 T = 4
@@ -25,6 +26,20 @@ def llama_backbone(tmp_path_factory):
 
 def close(left, right, tolerance=2e-5):
     torch.testing.assert_close(left, right, rtol=0, atol=tolerance)
+
+
+def unfused(backbone):
+    """The same backbone, read by `transformers` itself."""
+    backbone.fused = None
+    return backbone
+
+
+def begun(backbone, memories):
+    """A cache of one row more than there are episodes; the first is not theirs."""
+    cache = backbone.cache(len(memories) + 1, T)
+    for row, memory in enumerate(memories, 1):
+        cache.put(row, memory)
+    return cache, np.arange(1, len(memories) + 1)
 
 
 def at_once(backbone, frames_BTD, memory, lengths=None):
@@ -74,11 +89,33 @@ class BackboneContract:
             close(hidden_BTD[row], self.full_forward(backbone, ids, frames_BTD[row]))
 
     def test_frames_one_by_one_equal_frames_at_once(self, backbone, frames_BTD, memory):
-        hidden_BTD, now = at_once(backbone, frames_BTD, memory), memory
+        hidden_BTD = at_once(backbone, frames_BTD, memory)
+        cache, rows = begun(backbone, memory)
         for time in range(T):
-            hidden_BD, now = backbone.step(frames_BTD[:, time], now)
-            close(hidden_BD, hidden_BTD[:, time])
-        assert now.position_B.tolist() == [length + T for length in memory.position_B.tolist()]
+            close(backbone.read(frames_BTD[:, time], [1] * len(rows), cache, rows), hidden_BTD[:, time])
+        assert cache.lengths.tolist() == [0, *(len(one) + T for one in memory)]
+
+    @pytest.mark.parametrize("lengths", [[1, 4, 2], [3, 1, 1]])
+    def test_several_frames_are_read_into_a_cache_and_taken_out_of_it(self, backbone, frames_BTD, memory, lengths):
+        """Rows in another order than that of the cache, and one left out; then the rest of the frames after it."""
+        hidden_BTD = at_once(backbone, frames_BTD, memory)
+        cache, rows = begun(backbone, memory)
+        chosen = [2, 0]
+        frames_ND = torch.cat([frames_BTD[row, : lengths[row]] for row in chosen])
+        hidden_ND = backbone.read(frames_ND, [lengths[row] for row in chosen], cache, rows[chosen])
+        close(hidden_ND, torch.cat([hidden_BTD[row, : lengths[row]] for row in chosen]))
+        for row in chosen:
+            taken, left = cache.take(rows[row]), T - lengths[row]
+            assert len(taken) == len(memory[row]) + lengths[row]
+            if left:
+                close(backbone.sequence(frames_BTD[row, -left:], [left], [taken]), hidden_BTD[row, -left:])
+
+    def test_a_row_begun_anew_forgets(self, backbone, frames_BTD, memory):
+        cache, rows = begun(backbone, memory)
+        backbone.read(frames_BTD.flatten(0, 1), [T] * len(rows), cache, rows)
+        cache.put(rows[0], memory[1])
+        hidden_BTD = at_once(backbone, frames_BTD[:1], memory[1:2])
+        close(backbone.read(frames_BTD[0, :1], [1], cache, rows[:1]), hidden_BTD[0, :1])
 
     def test_the_gradient_equals_that_of_the_full_forward(self, backbone, frames_BTD, memory):
         torch.manual_seed(2)
@@ -96,7 +133,7 @@ class BackboneContract:
         for row, ids in enumerate(backbone.tokenize(INSTRUCTIONS)):
             alone = backbone.prefix([ids])
             close(at_once(backbone, frames_BTD[row : row + 1], alone)[0], hidden_BTD[row])
-            close(backbone.step(frames_BTD[row : row + 1, 0], alone)[0][0], hidden_BTD[row, 0])
+            close(backbone.read(frames_BTD[row, :1], [1], *begun(backbone, alone)), hidden_BTD[row, :1])
 
     @pytest.mark.parametrize("lengths", [[1, 4, 2], [2, 1, 1], [1, 1, 1], [4, 3, 1]])
     def test_short_episodes_that_share_a_row_read_the_same_as_alone(self, backbone, frames_BTD, memory, lengths):
@@ -104,25 +141,13 @@ class BackboneContract:
         for row, length in enumerate(lengths):
             close(packed_BTD[row, :length], whole_BTD[row, :length])
 
-    def test_split_and_join_are_inverse(self, backbone, memory):
-        parts = memory.split()
-        assert [part.real_BL.shape[1] for part in parts] == [len(ids) for ids in backbone.tokenize(INSTRUCTIONS)]
-        again = Memory.join(parts)
-        assert torch.equal(again.real_BL, memory.real_BL)
-        for (keys, values), (keys_2, values_2) in zip(memory.layers, again.layers, strict=True):
-            real = memory.real_BL[:, None, :, None]
-            assert torch.equal(keys * real, keys_2) and torch.equal(values * real, values_2)
-
-    def test_select_gives_the_rows_asked_for(self, backbone, frames_BTD, memory):
-        chosen = memory.select(torch.tensor([2, 0]))
-        close(at_once(backbone, frames_BTD[[2, 0]], chosen), at_once(backbone, frames_BTD, memory)[[2, 0]])
-
-    def test_steps_leave_the_memory_they_start_from_alone(self, backbone, frames_BTD, memory):
-        before = [keys.clone() for keys, _ in memory.layers]
-        first, _ = backbone.step(frames_BTD[:, 0], memory)
-        again, _ = backbone.step(frames_BTD[:, 0], memory)
-        assert torch.equal(first, again)
-        assert all(torch.equal(old, keys) for old, (keys, _) in zip(before, memory.layers, strict=True))
+    def test_what_an_episode_has_read_is_never_changed(self, backbone, frames_BTD, memory):
+        before = [one.tensor.clone() for one in memory]
+        at_once(backbone, frames_BTD, memory)
+        cache, rows = begun(backbone, memory)
+        backbone.read(frames_BTD.flatten(0, 1), [T] * len(rows), cache, rows)
+        assert all(torch.equal(old, one.tensor) for old, one in zip(before, memory, strict=True))
+        assert [len(one) for one in memory] == [len(ids) for ids in backbone.tokenize(INSTRUCTIONS)]
 
     def test_earlier_frames_never_see_later_ones_but_later_ones_see_them(self, backbone, frames_BTD, memory):
         changed = frames_BTD.clone()
@@ -139,9 +164,10 @@ class BackboneContract:
     def test_it_is_frozen(self, backbone, frames_BTD, memory):
         assert not backbone.model.training
         assert not any(parameter.requires_grad for parameter in backbone.model.parameters())
-        assert not any(tensor.requires_grad for pair in memory.layers for tensor in pair)
-        hidden_BD, after = backbone.step(frames_BTD[:, 0].clone().requires_grad_(), memory)
-        assert not hidden_BD.requires_grad and not after.layers[0][0].requires_grad
+        assert not any(one.tensor.requires_grad for one in memory)
+        cache, rows = begun(backbone, memory)
+        hidden_BD = backbone.read(frames_BTD[:, 0].clone().requires_grad_(), [1] * len(rows), cache, rows)
+        assert not hidden_BD.requires_grad and not cache.keys.requires_grad
 
     def test_long_instructions_are_refused_and_never_cut(self, backbone):
         longest = " ".join(["apple"] * (backbone.max_instruction_tokens - len(backbone.tokenize(["apple"])[0]) + 1))
@@ -151,20 +177,37 @@ class BackboneContract:
         with pytest.raises(UserError, match="602 tokens|601 tokens"):
             backbone.tokenize([" ".join(["apple"] * 600)])
 
-    def test_a_prefix_is_read_once_and_kept_up_to_the_limit(self, backbone, monkeypatch):
+    def test_a_prefix_is_read_once_and_what_was_used_least_recently_goes(self, backbone, monkeypatch):
         read = []
         prefix = backbone.prefix
         monkeypatch.setattr(backbone, "prefix", lambda ids: read.extend(map(tuple, ids)) or prefix(ids))
         keeps = Prefixes(backbone, limit_bytes=2**30)
         first = keeps([*INSTRUCTIONS, "go"])
-        assert len(read) == 3 and len(first.real_BL) == 4
-        again = keeps([*INSTRUCTIONS, "go"])
-        assert len(read) == 3 and torch.equal(first.layers[0][0], again.layers[0][0])
-        assert keeps.num_bytes == sum(part.num_bytes for part in keeps(INSTRUCTIONS).split())
-        forgets = Prefixes(backbone, limit_bytes=keeps.num_bytes - 1)
-        forgets(INSTRUCTIONS)
-        assert len(forgets) == 2 and forgets.num_bytes < keeps.num_bytes
-        close(forgets(INSTRUCTIONS).layers[1][1], keeps(INSTRUCTIONS).layers[1][1])
+        assert len(read) == 3 and len(first) == 4 and first[1] is first[3]
+        assert keeps([*INSTRUCTIONS, "go"])[0] is first[0] and len(read) == 3
+        assert keeps.num_bytes == sum(one.num_bytes for one in keeps(INSTRUCTIONS)) and len(keeps) == 3
+        assert keeps.tokens_read == sum(map(len, read))
+
+        two = Prefixes(backbone, limit_bytes=keeps.num_bytes - 1)
+        two(INSTRUCTIONS[:1]), two(INSTRUCTIONS[1:2]), two(INSTRUCTIONS[:1])  # the second was used least recently
+        two(INSTRUCTIONS[2:])
+        before = len(read)
+        two([INSTRUCTIONS[0], INSTRUCTIONS[2]])
+        assert len(read) == before and len(two) == 2 and two.num_bytes < keeps.num_bytes
+        for one, other in zip(two(INSTRUCTIONS), keeps(INSTRUCTIONS), strict=True):
+            close(one.tensor, other.tensor)
+        nothing = Prefixes(backbone)
+        nothing(INSTRUCTIONS)
+        assert len(nothing) == nothing.num_bytes == 0
+
+
+class TestMiniLMUnfused(BackboneContract):
+    bidirectional = True
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def backbone(cls):
+        return unfused(load_backbone(MINILM))
 
 
 class TestMiniLM(BackboneContract):
@@ -172,6 +215,7 @@ class TestMiniLM(BackboneContract):
 
     @pytest.fixture
     def backbone(self, minilm_backbone):
+        assert minilm_backbone.fused is not None
         return minilm_backbone
 
     def test_it_is_the_model_that_the_parameters_pin(self, backbone):
@@ -181,13 +225,13 @@ class TestMiniLM(BackboneContract):
     def test_the_instruction_is_read_in_both_directions(self, backbone):
         """Equals the unmasked encoder; a 2-D mask would make a decoder of it, which is off by 0.47."""
         ids = backbone.tokenize(INSTRUCTIONS)
-        padded = backbone.prefix(ids)
+        read = backbone.prefix(ids)
         encoder = BertModel.from_pretrained(minilm.folder(), add_pooling_layer=False).eval()
         last = encoder.encoder.layer[-1].attention.self
         for row, tokens in enumerate(ids):
             states = encoder(torch.tensor([tokens]), output_hidden_states=True).hidden_states
             keys = last.key(states[-2]).view(len(tokens), 12, 32).transpose(0, 1)
-            close(padded.layers[-1][0][row, :, -len(tokens) :], keys)
+            close(read[row].tensor[-1, 0], keys)
 
     def test_missing_package_weights_or_other_weights_are_refused(self, monkeypatch, tmp_path):
         with pytest.raises(UserError, match="policy.sha256"):
@@ -209,11 +253,52 @@ class TestMiniLM(BackboneContract):
             minilm.load(MINILM.model_copy(update={"max_instruction_tokens": 481}))
 
 
+class TestDecoderUnfused(BackboneContract):
+    bidirectional = False
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def backbone(cls, tmp_path_factory):
+        return unfused(load_backbone(tiny_llama(tmp_path_factory.mktemp("llama"))))
+
+
+class TestBiases(BackboneContract):
+    """As Qwen2 has them, and more."""
+
+    bidirectional = False
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def backbone(cls, tmp_path_factory):
+        from transformers import LlamaForCausalLM
+
+        folder = tmp_path_factory.mktemp("biases")
+        backbone = load_backbone(tiny_decoder(folder, LlamaForCausalLM, attention_bias=True, mlp_bias=True))
+        assert backbone.fused is not None
+        return backbone
+
+
+class TestGPTNeoX(BackboneContract):
+    """A family that is not fused."""
+
+    bidirectional = False
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def backbone(cls, tmp_path_factory):
+        from transformers import GPTNeoXForCausalLM
+
+        backbone = load_backbone(tiny_decoder(tmp_path_factory.mktemp("neox"), GPTNeoXForCausalLM))
+        assert backbone.fused is None
+        return backbone
+
+
 class TestDecoder(BackboneContract):
     bidirectional = False
 
     @pytest.fixture
     def backbone(self, llama_backbone):
+        assert llama_backbone.fused is not None
         return llama_backbone
 
     def test_identity_follows_the_weights(self, tmp_path):

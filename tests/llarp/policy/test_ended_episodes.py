@@ -31,8 +31,9 @@ def run(policy, chosen, features_TBPD):
     actions = {number: [] for number in chosen}
     rows_read = []
     for step, features_BPD in enumerate(features_TBPD[: max(LENGTHS[number] for number in chosen)], 1):
+        before = state.cache.lengths.copy()
         actions_B, state = policy.act(features_BPD[list(chosen)], state, running_B)
-        rows_read.append(len(state.memory.real_BL))
+        rows_read.append(int((state.cache.lengths > before).sum()))
         for slot in np.flatnonzero(running_B):
             actions[chosen[slot]].append(int(actions_B[slot]))
             running_B[slot] = step < LENGTHS[chosen[slot]]

@@ -4,22 +4,18 @@ import numpy as np
 import pytest
 import torch
 
-from llarp.policy.backbone import Memory
+from llarp.policy.memory import Memory
 from llarp.policy.packing import Packing, fill_rows
 
 CASES = [[3, 1, 2, 5], [1], [4, 4, 4], [1] * 9, [13, 1, 1, 2, 8, 5]]
 
 
-def prefix_of(tokens):
+def memories(tokens):
     """Keys that say whose and which token they are: 100 * episode + token."""
-    parts = [
-        Memory(
-            (((100 * episode + torch.arange(count)).float().view(1, 1, count, 1),) * 2,),
-            torch.ones(1, count, dtype=torch.bool),
-        )
+    return [
+        Memory((100 * episode + torch.arange(count)).float().view(1, 1, 1, count, 1).expand(-1, 2, -1, -1, -1))
         for episode, count in enumerate(tokens)
     ]
-    return Memory.join(parts)
 
 
 @pytest.mark.parametrize("lengths", CASES)
@@ -38,17 +34,24 @@ def test_little_is_padding():
 @pytest.mark.parametrize("lengths", CASES)
 def test_frames_see_their_own_prefix_and_their_own_past_and_nothing_else(lengths):
     tokens = [2 + episode % 3 for episode in range(len(lengths))]
-    packing = Packing(lengths, prefix_of(tokens))
+    packing = Packing(lengths, memories(tokens))
     numbers = torch.arange(sum(lengths), dtype=torch.float32)[:, None]
-    spread_RC = packing.spread(numbers + 1)[:, :, 0] - 1  # -1 where there is no frame
-    assert torch.equal(spread_RC[packing.row_N, packing.column_N], numbers[:, 0])
-    keys_RK = torch.cat([packing.prefix.layers[0][0][:, 0, :, 0], spread_RC], 1)
+    spread_RC = packing.spread(numbers)
+    assert torch.equal(packing.gather(spread_RC), numbers)
+    keys_RK = torch.cat([packing.prefix()[0, 0, :, 0, :, 0], spread_RC[..., 0]], 1)
     frame = 0
     for episode, length in enumerate(lengths):
         for time in range(length):
-            row, column = packing.row_N[frame], packing.column_N[frame]
+            row, column = divmod(int(packing.place_N[frame]), packing.shape[1])
             seen = keys_RK[row][packing.seen_RCK[row, column]].tolist()
             past = [float(number) for number in range(frame - time, frame + 1)]
             assert seen == [100.0 * episode + token for token in range(tokens[episode])] + past
-            assert packing.position_RC[row, column] == tokens[episode] + time
+            assert packing.position_N[frame] == tokens[episode] + time
             frame += 1
+
+
+def test_without_causality_tokens_see_all_of_their_own_episode():
+    packing = Packing([2, 3], memories([0, 0]), is_causal=False)
+    assert packing.num_prefix == 0 and packing.shape == (2, 3)
+    seen = {int(row.sum()) for rows, tokens in zip(packing.seen_RCK, (3, 2), strict=True) for row in rows[:tokens]}
+    assert seen == {2, 3}

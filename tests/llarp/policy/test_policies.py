@@ -1,7 +1,7 @@
 """Every policy keeps the contract: an episode gets the same actions whoever shares its batch."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from llarp.errors import UserError
 from llarp.policy.backbones import load_backbone
 from llarp.policy.baselines import Blind, PlanPolicy, RandomPolicy
-from llarp.policy.llarp import LLaRPPolicy, Trajectories
+from llarp.policy.llarp import LLaRPPolicy, Trajectories, previous_actions
 from llarp.tasks.skills import INDEX, NAMES, SKILLS, Skill
 
 T, SHAPE = 6, (4, 5)
@@ -27,7 +27,8 @@ class Asked:
 
 TASKS = [Asked(text, str(number)) for number, text in enumerate(INSTRUCTIONS)]
 FEATURES_BTPD = np.random.default_rng(0).normal(size=(len(TASKS), T, *SHAPE)).astype(np.float16)
-WHOLE = Trajectories(INSTRUCTIONS, [T] * len(TASKS), FEATURES_BTPD.reshape(-1, *SHAPE))
+NO_ACTIONS = np.full(len(TASKS) * T, len(SKILLS))
+WHOLE = Trajectories(INSTRUCTIONS, [T] * len(TASKS), FEATURES_BTPD.reshape(-1, *SHAPE), NO_ACTIONS)
 
 
 def run(policy, rows, running=None):
@@ -88,9 +89,10 @@ class LLaRPContract(PolicyContract):
     """What holds for LLaRP on any backbone."""
 
     def test_stepping_equals_evaluating(self, policy):
-        logits_NA, values_N = policy.evaluate(WHOLE)
-        assert logits_NA.shape == (3 * T, 70) and values_N.shape == (3 * T,)
         actions = run(policy, [0, 1, 2])
+        taken = replace(WHOLE, previous_N=previous_actions(actions.tolist(), 70))
+        logits_NA, values_N = policy.evaluate(taken)
+        assert logits_NA.shape == (3 * T, 70) and values_N.shape == (3 * T,)
         assert np.array_equal(logits_NA.argmax(-1).reshape(3, T).numpy(), actions)
         assert len(np.unique(actions)) > 3
 
@@ -104,7 +106,7 @@ class LLaRPContract(PolicyContract):
         whole_BTA = policy.evaluate(WHOLE)[0].reshape(3, T, -1)
         lengths = [2, T, 1]
         some = np.concatenate([FEATURES_BTPD[row, :length] for row, length in enumerate(lengths)])
-        part_NA, _ = policy.evaluate(Trajectories(INSTRUCTIONS, lengths, some))
+        part_NA, _ = policy.evaluate(Trajectories(INSTRUCTIONS, lengths, some, NO_ACTIONS[: len(some)]))
         expected_NA = torch.cat([whole_BTA[row, :length] for row, length in enumerate(lengths)])
         torch.testing.assert_close(part_NA, expected_NA, rtol=0, atol=0.01)
 
@@ -116,13 +118,13 @@ class LLaRPContract(PolicyContract):
         names = load_file(tmp_path / "saved" / "adapters.safetensors")
         modes = {path.stat().st_mode & 0o777 for path in (tmp_path / "saved").iterdir()}
         assert len(modes) == 1, "who may read one file may read the other"
-        assert all(name.startswith(("observation.", "action.")) for name in names)
+        assert all(name.startswith(("observation.", "action.", "previous.")) for name in names)
 
     def test_features_of_another_encoder_are_refused(self, policy):
         with pytest.raises(UserError, match=r"\(2, 5\).*\(4, 5\)"):
             policy.act(np.zeros((1, 2, 5), np.float16), policy.start(TASKS[:1]), np.ones(1, bool))
         with pytest.raises(UserError, match=r"\(4, 6\)"):
-            policy.evaluate(Trajectories(["go"], [1], np.zeros((1, 4, 6), np.float16)))
+            policy.evaluate(Trajectories(["go"], [1], np.zeros((1, 4, 6), np.float16), NO_ACTIONS[:1]))
 
 
 class TestLLaRPOnMiniLM(LLaRPContract):
@@ -137,6 +139,31 @@ class TestLLaRPOnADecoder(LLaRPContract):
         return make(*llama)
 
 
+class TestResampledWithPreviousActions(LLaRPContract):
+    """Three tokens per frame and one for the action before."""
+
+    @pytest.fixture
+    def policy(self, llama):
+        backbone, config = llama
+        return make(backbone, config.model_copy(update={"visual_tokens": 3, "previous_action": True}))
+
+    def test_what_was_done_before_matters(self, policy):
+        other = replace(WHOLE, previous_N=np.zeros_like(NO_ACTIONS))
+        assert (policy.evaluate(other)[0] - policy.evaluate(WHOLE)[0]).abs().max() > 0.1
+
+    def test_every_visual_token_matters(self, policy):
+        assert policy.tokens_per_frame == 4
+        for token in range(SHAPE[0]):
+            changed = FEATURES_BTPD.reshape(-1, *SHAPE).copy()
+            changed[:, token] += 1
+            assert (policy.evaluate(replace(WHOLE, features_NPD=changed))[0] - policy.evaluate(WHOLE)[0]).abs().max() > 0.01
+
+    def test_one_visual_token_cannot_become_several(self, llama):
+        backbone, config = llama
+        with pytest.raises(UserError, match="policy.visual_tokens"):
+            LLaRPPolicy(backbone, config.model_copy(update={"visual_tokens": 2}), (1, 5))
+
+
 class TestSampling(PolicyContract):
     @pytest.fixture
     def policy(self, llama):
@@ -148,7 +175,7 @@ class TestSampling(PolicyContract):
         same = [Asked("go", str(number)) for number in range(2000)]
         features = np.repeat(FEATURES_BTPD[:1, 0], len(same), 0)
         drawn, _ = policy.act(features, policy.start(same), np.ones(len(same), bool))
-        logits, _ = policy.evaluate(Trajectories(["go"], [1], FEATURES_BTPD[0, :1]))
+        logits, _ = policy.evaluate(Trajectories(["go"], [1], FEATURES_BTPD[0, :1], NO_ACTIONS[:1]))
         expected = logits[0].softmax(0).detach().numpy()
         assert np.abs(np.bincount(drawn, minlength=70) / len(same) - expected).max() < 0.04
 

@@ -1,0 +1,93 @@
+"""Keys and values of what a frozen model has read: of one episode, and of many that are being played.
+
+Shapes: H heads for keys and values, D width of a head, L tokens read, R rows of a cache, C tokens that a row can hold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What one episode has read. Never changed in place: one instruction's memory starts many episodes."""
+
+    tensor: torch.Tensor
+    """[layers, 2, H, L, D] keys, then values, without gradient."""
+
+    def __len__(self) -> int:
+        """L: also the position of the next token."""
+        return self.tensor.shape[3]
+
+    @property
+    def num_bytes(self) -> int:
+        """Size of keys and values."""
+        return self.tensor.nbytes
+
+
+class KeyValueCache:
+    """Keys and values of R episodes, allocated once; a step writes its tokens in place and copies nothing else."""
+
+    def __init__(self, shape: Sequence[int], rows: int, capacity: int, like: torch.Tensor) -> None:
+        """Args:
+        shape: (layers, H, D).
+        rows: R.
+        capacity: C.
+        like: of the dtype and device wanted.
+        """
+        layers, heads, width = shape
+        # Keys stand with their width before their length: the product with one query then reads whole lines.
+        self.keys = like.new_zeros(layers, rows, heads, width, capacity)
+        """[layers, R, H, D, C]."""
+        self.values = like.new_zeros(layers, rows, heads, capacity, width)
+        """[layers, R, H, C, D]."""
+        self.lengths = np.zeros(rows, np.int64)
+        """int64[R] tokens in each row."""
+
+    @property
+    def capacity(self) -> int:
+        """C."""
+        return self.keys.shape[4]
+
+    @property
+    def num_bytes(self) -> int:
+        """Size of keys and values."""
+        return self.keys.nbytes + self.values.nbytes
+
+    def put(self, row: int, memory: Memory) -> None:
+        """Begins a row anew with what an episode has read."""
+        assert len(memory) <= self.capacity, "a longer memory than there is room for"
+        self.keys[:, row, :, :, : len(memory)] = memory.tensor[:, 0].transpose(-1, -2)
+        self.values[:, row, :, : len(memory)] = memory.tensor[:, 1]
+        self.lengths[row] = len(memory)
+
+    def take(self, row: int) -> Memory:
+        """A copy of what a row has read."""
+        length = int(self.lengths[row])
+        keys, values = self.keys[:, row, :, :, :length].transpose(-1, -2), self.values[:, row, :, :length]
+        return Memory(torch.stack([keys, values], 1))
+
+    def write(
+        self, layer: int, row_N: torch.Tensor, column_N: torch.Tensor, keys_NHD: torch.Tensor, values_NHD: torch.Tensor
+    ) -> None:
+        """Writes N tokens into columns of rows; `advance` then counts them, once all layers have them."""
+        self.keys[layer].permute(0, 3, 1, 2)[row_N, column_N] = keys_NHD
+        self.values[layer].transpose(1, 2)[row_N, column_N] = values_NHD
+
+    def places(self, lengths: Sequence[int], rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        """(int64[N] rows, int64[N] columns) of the next tokens of K rows, so many in each."""
+        starts = self.lengths[rows]
+        columns = [np.arange(start, start + length) for start, length in zip(starts, lengths, strict=True)]
+        device = self.keys.device
+        return (
+            torch.from_numpy(np.repeat(rows, lengths)).to(device),
+            torch.from_numpy(np.concatenate(columns)).to(device),
+        )
+
+    def advance(self, lengths: Sequence[int], rows: np.ndarray) -> None:
+        """Counts tokens that were written."""
+        self.lengths[rows] += np.asarray(lengths)
