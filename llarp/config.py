@@ -96,13 +96,31 @@ class PolicyConfig(Section):
     sha256: str | None = Field(description="of model.safetensors; null: not checked (local paths only)")
     max_instruction_tokens: int = Field(ge=4, le=4096, description="longer instructions are refused, never cut")
     hidden: int = Field(ge=8, le=8192, description="width of the observation and action adapters")
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto", description="numbers of the frozen backbone; auto: as its weights were saved"
+    )
+    quantize: Literal["none", "8bit", "4bit"] = Field(
+        "none", description="frozen weights in fewer bits, by bitsandbytes on a GPU"
+    )
+    lora_rank: int = Field(0, ge=0, le=256, description="rank of LoRA on the backbone while it reads frames; 0: none")
+    visual_tokens: int = Field(1, ge=1, le=64, description="tokens per frame; more than 1: made by a resampler")
+    previous_action: bool = Field(False, description="whether the action before is a token before each frame")
+    compile: bool = Field(False, description="compile the backbone with torch.compile; needs a C++ compiler or a GPU")
+
+
+Algorithm = Literal["bc", "ppo", "bc+ppo"]
 
 
 class TrainConfig(Section):
-    """Stage `train`: the adapters."""
+    """Stage `train`: the adapters. Unless said otherwise, of behaviour cloning; `PPOConfig` has its own."""
 
-    algorithm: Literal["bc"] = Field(description="bc: behaviour cloning of the expert's demonstrations")
-    processes: int = Field(ge=1, le=4096, description="ranks that `accelerate launch` starts")
+    algorithm: Algorithm = Field(
+        description="bc: behaviour cloning of the expert's demonstrations; ppo: reinforcement learning; bc+ppo: both"
+    )
+    processes: int = Field(ge=1, le=4096, description="ranks that `accelerate launch` starts, over all machines")
+    machines: int = Field(1, ge=1, le=512, description="machines that train together; see `llarp join`")
+    address: str | None = Field(None, description="HOST:PORT of the first machine; null with one machine")
+    mixed_precision: Literal["none", "bf16"] = Field("none", description="numbers of the adapters' products, on a GPU")
     epochs: float = Field(gt=0, le=10_000, description="passes over the demonstrations")
     batch_size: int = Field(ge=1, description="episodes per optimiser step, over all processes")
     lr: float = Field(gt=0, lt=1, description="peak learning rate of AdamW")
@@ -110,10 +128,48 @@ class TrainConfig(Section):
     warmup: float = Field(ge=0, le=1, description="share of the steps with rising learning rate; cosine decay after")
     max_grad_norm: float = Field(gt=0, description="gradients are scaled down to this norm")
     label_smoothing: float = Field(ge=0, lt=1, description="of the cross-entropy on actions")
+    dagger_rounds: int = Field(
+        0, ge=0, le=100, description="DAgger: times that the learner plays, the expert corrects and cloning goes on"
+    )
+    dagger_episodes: int = Field(500, ge=1, description="episodes that the learner plays in a round of DAgger")
+    dagger_epochs: float = Field(1.0, gt=0, le=10_000, description="passes over all demonstrations in a round")
     checkpoint_every: int = Field(ge=1, description="optimiser steps between checkpoints")
-    keep_checkpoints: int = Field(ge=1, description="checkpoints kept")
+    keep_checkpoints: int = Field(ge=1, description="checkpoints kept, of either algorithm")
     prefix_cache_gib: float = Field(ge=0, description="memory per process in which read instructions are kept")
     log_every: int = Field(ge=1, description="optimiser steps between logged metrics")
+
+
+class PPOConfig(Section):
+    """Reinforcement learning in stage `train` (arXiv 2310.17722, appendix; 1911.00357 for several processes)."""
+
+    total_steps: int = Field(ge=1, description="environment steps, over all processes")
+    num_envs: int = Field(ge=1, le=65_536, description="episodes side by side in each process")
+    rollout_steps: int = Field(ge=1, le=4096, description="steps of each of them between two updates")
+    epochs: int = Field(ge=1, le=100, description="passes over a rollout")
+    minibatches: int = Field(ge=1, le=4096, description="optimiser steps of a pass")
+    lr: float = Field(gt=0, lt=1, description="learning rate of AdamW")
+    lr_decay: bool = Field(description="whether it falls to zero along a line")
+    gamma: float = Field(gt=0, le=1, description="discount of a reward one step later")
+    gae_lambda: float = Field(ge=0, le=1, description="of generalised advantage estimation")
+    clip: float = Field(gt=0, lt=1, description="most that an action's probability ratio is rewarded for changing")
+    clip_value: float = Field(ge=0, description="most that a value is to change in an update; 0: any")
+    value_weight: float = Field(ge=0, description="of the critic's loss")
+    entropy_weight: float = Field(ge=0, description="of the policy's entropy, nats")
+    normalise_advantages: bool = Field(description="whether a rollout's advantages get mean 0 and deviation 1")
+    max_grad_norm: float = Field(gt=0, description="gradients are scaled down to this norm")
+    critic_warmup: int = Field(ge=0, description="updates in which the critic alone learns; of use after bc")
+    target_kl: float | None = Field(description="KL divergence of an update to aim at, nats; null: none")
+    on_kl: Literal["stop", "adapt"] = Field(
+        description="beyond target_kl: stop ends the update's passes, adapt changes the learning rate"
+    )
+    max_kl: float = Field(gt=0, description="KL divergence of an update, nats, beyond which training is given up")
+    min_entropy: float = Field(ge=0, description="mean entropy, nats, below which training is given up; 0: never")
+    preemption: float = Field(
+        gt=0, le=1, description="share of processes whose finished rollouts end those of the others; 1: never"
+    )
+    min_rollout: float = Field(ge=0, le=1, description="share of its own rollout that a process collects in any case")
+    checkpoint_every: int = Field(ge=1, description="updates between checkpoints")
+    view_cache_gib: float = Field(gt=0, description="memory per process in which features of new views are kept")
 
 
 class EvaluateConfig(Section):
@@ -157,6 +213,7 @@ class Params(Section):
     features: FeaturesConfig
     policy: PolicyConfig
     train: TrainConfig
+    ppo: PPOConfig
     evaluate: EvaluateConfig
     register_: RegisterConfig = Field(alias="register")
 

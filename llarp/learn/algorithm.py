@@ -1,11 +1,11 @@
 """The seam between the trainer and what it trains by.
 
-The trainer owns ranks, optimiser, schedule, checkpoints and logging. An algorithm says what one optimiser step learns
-from and what its loss is; behaviour cloning reads demonstrations, PPO would collect rollouts with the policy.
+The trainer owns ranks, optimiser, checkpoints and logging. An algorithm says what one update learns from, batch by
+batch, and what its loss is: behaviour cloning reads demonstrations, PPO collects rollouts with the policy.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -34,17 +34,40 @@ class Sums:
     """Scalar with gradient: sum of the samples' losses."""
     num_frames: int
     """Samples of this rank."""
-    metrics: dict[str, float]
+    metrics: Mapping[str, torch.Tensor | float]
     """Sums over the samples, by the algorithm's `metric_names`."""
 
 
-class Algorithm(ABC):
-    """What the trainer asks: validate, prepare if the training is fresh, then for every step batch and loss."""
+@dataclass(frozen=True)
+class Optimisation:
+    """How AdamW is set up."""
 
-    num_steps: int
-    """Optimiser steps of the whole training."""
+    weight_decay: float
+    max_grad_norm: float
+    """Gradients are scaled down to this norm."""
+
+
+class Algorithm(ABC):
+    """What the trainer asks, in every rank alike: validate, prepare if it is fresh, then update after update."""
+
+    title: str
+    """For people."""
+    prefix: str
+    """Of the names of curves that every algorithm has."""
+    rate_key: str
+    """Parameter of the learning rate."""
+    optimisation: Optimisation
+    checkpoint_every: int
+    """Updates."""
+    log_every: int
+    """Updates."""
     metric_names: tuple[str, ...]
     """What `loss` reports; logged as means per frame."""
+
+    @property
+    @abstractmethod
+    def progress(self) -> tuple[int, int]:
+        """(done, total) of the whole training, over all ranks; it ends when they are equal. The x axis of curves."""
 
     @abstractmethod
     def validate(self) -> str:
@@ -52,11 +75,18 @@ class Algorithm(ABC):
 
     @abstractmethod
     def prepare(self) -> None:
-        """Whatever must happen before the first step of a fresh training; skipped when resuming."""
+        """Whatever must happen before the first update of a fresh training; skipped when resuming."""
 
     @abstractmethod
-    def batch(self, step: int) -> Any:
-        """What this rank takes of the samples of a step; may be empty."""
+    def learning_rate(self) -> float:
+        """Of the next update."""
+
+    @abstractmethod
+    def batches(self, update: int) -> Iterator[Any]:
+        """What this rank takes of the samples of an update, optimiser step by step.
+
+        As many batches on every rank; some may be empty. UserError must be raised by all ranks or by none.
+        """
 
     @abstractmethod
     def size(self, batch: Any) -> int:
@@ -65,3 +95,22 @@ class Algorithm(ABC):
     @abstractmethod
     def loss(self, batch: Any) -> Sums:
         """Loss of a batch that is not empty."""
+
+    def goes_on(self, means: Mapping[str, float]) -> bool:
+        """After an optimiser step with these means over all ranks: whether the update takes its other batches too."""
+        return True
+
+    def finish(self, means: Mapping[str, float]) -> dict[str, float]:
+        """Ends an update, given its means over all ranks; returns further figures for the curves."""
+        return {}
+
+    def shown(self, figures: Mapping[str, float]) -> dict[str, float]:
+        """Of the curves' figures, those for the terminal, by short names."""
+        return {name.split("/")[-1]: figures[name] for name in self.metric_names if name in figures}
+
+    def state(self) -> Any:
+        """JSON of all that this rank needs to go on after an update."""
+        return None
+
+    def restore(self, state: Any) -> None:
+        """Goes on from there."""

@@ -3,26 +3,40 @@
     <root>/last                    name of the newest folder
     <root>/step_00000050/adapters.safetensors, optimizer.safetensors, state.json
 
-state.json holds the step, the fingerprint of the training and the digest of the other files, so that a damaged
-folder is recognised and the one before it is taken. Random numbers are drawn anew from (seed, step, rank) in every
-step, so the step is all their state.
+state.json holds the number of updates, the state of every rank, the fingerprint of the training and the digest of the
+other files, so that a damaged folder is recognised and the one before it is taken. Random numbers are drawn anew from
+(seed, update, rank) in every update, so the update is all their state.
 """
 
+import hashlib
 import json
 import logging
 import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, save
 
 from llarp.errors import UserError
 from llarp.files import file_aside, folder_aside, sha256
 
 _LOG = logging.getLogger(__name__)
 _FILES = ("adapters.safetensors", "optimizer.safetensors")
+
+
+@dataclass(frozen=True)
+class Saved:
+    """What a checkpoint holds."""
+
+    step: int
+    """Updates done."""
+    ranks: list[Any]
+    """JSON of each rank's state, in their order."""
+    files: dict[str, bytes]
+    """Contents by name."""
 
 
 @dataclass(frozen=True)
@@ -33,16 +47,17 @@ class Checkpoints:
     fingerprint: str
     keep: int
 
-    def save(self, step: int, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> Path:
-        """Writes the state after `step` steps and drops what is beyond the last `keep`; UserError when it cannot."""
-        folder = self.root / f"step_{step:08d}"
+    def save(self, saved: Saved) -> Path:
+        """Writes a checkpoint and drops what is beyond the last `keep`; UserError when it cannot."""
+        folder = self.root / f"step_{saved.step:08d}"
         with folder_aside(folder) as aside:
-            save_file(_plain(model.state_dict()), aside / _FILES[0])
-            save_file(_plain(flatten(optimizer, model)), aside / _FILES[1])
+            for name, content in saved.files.items():
+                (aside / name).write_bytes(content)
             state = {
-                "step": step,
+                "step": saved.step,
+                "ranks": saved.ranks,
                 "fingerprint": self.fingerprint,
-                "sha256": {name: sha256(aside / name) for name in _FILES},
+                "sha256": {name: hashlib.sha256(content).hexdigest() for name, content in saved.files.items()},
             }
             (aside / "state.json").write_text(json.dumps(state, indent=2) + "\n")
         with file_aside(self.root / "last") as aside:
@@ -51,16 +66,14 @@ class Checkpoints:
             shutil.rmtree(old)
         return folder
 
-    def restore(self, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> int:
-        """Loads the newest sound checkpoint of this training; returns its step, 0 when there is none."""
+    def newest(self) -> Saved | None:
+        """The newest sound checkpoint of this training."""
         for folder in self._folders():
-            step = self._sound(folder)
-            if step is not None:
-                device = next(model.parameters()).device
-                model.load_state_dict(load_file(folder / _FILES[0], device=str(device)))
-                unflatten(load_file(folder / _FILES[1], device=str(device)), optimizer, model)
-                return step
-        return 0
+            state = self._sound(folder)
+            if state is not None:
+                files = {name: (folder / name).read_bytes() for name in _FILES}
+                return Saved(int(state["step"]), state["ranks"], files)
+        return None
 
     def clear(self, all_trainings: bool = False) -> None:
         """Removes the checkpoints that do not belong to this training, or all of them."""
@@ -78,8 +91,8 @@ class Checkpoints:
             last = ""
         return sorted(self.root.glob("step_*"), key=lambda folder: (folder.name == last, folder.name), reverse=True)
 
-    def _sound(self, folder: Path) -> int | None:
-        """The step of a checkpoint of this training with all its files unharmed; else None, and the log says why."""
+    def _sound(self, folder: Path) -> dict[str, Any] | None:
+        """The state of a checkpoint of this training with all its files unharmed; else None, and the log says why."""
         try:
             state = json.loads((folder / "state.json").read_text())
             if state["fingerprint"] != self.fingerprint:
@@ -87,10 +100,25 @@ class Checkpoints:
             elif any(sha256(folder / name) != state["sha256"][name] for name in _FILES):
                 _LOG.warning("%s is damaged: the one before is taken", folder)
             else:
-                return int(state["step"])
+                int(state["step"]), list(state["ranks"])
+                return state
         except (OSError, ValueError, KeyError, TypeError) as error:
             _LOG.warning("%s is damaged (%s): the one before is taken", folder, error)
         return None
+
+
+def snapshot(step: int, ranks: list[Any], model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> Saved:
+    """What a checkpoint holds after `step` updates."""
+    tensors = (model.state_dict(), flatten(optimizer, model))
+    return Saved(step, ranks, {name: save(_plain(part)) for name, part in zip(_FILES, tensors, strict=True)})
+
+
+def load_snapshot(saved: Saved, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """Gives model and optimiser the state that `snapshot` took."""
+    device = next(model.parameters()).device
+    model.load_state_dict(load(saved.files[_FILES[0]]))
+    tensors = load(saved.files[_FILES[1]])
+    unflatten({name: tensor.to(device) for name, tensor in tensors.items()}, optimizer, model)
 
 
 def check_writable(folder: Path) -> None:
@@ -123,7 +151,7 @@ def unflatten(tensors: dict[str, torch.Tensor], optimizer: torch.optim.Optimizer
         optimizer.state[parameter] = {}
     for path, tensor in tensors.items():
         name, key = path.rsplit("/", 1)
-        optimizer.state[parameters[name]][key] = tensor.cpu() if key == "step" else tensor
+        optimizer.state[parameters[name]][key] = tensor
 
 
 def _plain(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,9 +13,9 @@ from torch.nn import functional
 
 from llarp.config import TrainConfig
 from llarp.errors import UserError
-from llarp.learn.algorithm import Algorithm, Share, Sums
+from llarp.learn.algorithm import Algorithm, Optimisation, Share, Sums
 from llarp.learn.demonstrations import Demonstration
-from llarp.policy.llarp import LLaRPPolicy, Trajectories
+from llarp.policy.llarp import LLaRPPolicy, Trajectories, previous_actions
 from llarp.vision.base import FeatureStore
 
 _CHUNK = 4096
@@ -33,7 +34,8 @@ class Batch:
 class Cloning(Algorithm):
     """Cross-entropy of the expert's actions, averaged over frames."""
 
-    metric_names = ("loss/policy", "train/accuracy")
+    title, prefix, rate_key = "Cloning", "bc/", "train.lr"
+    metric_names = ("bc/loss", "bc/accuracy")
 
     def __init__(
         self,
@@ -49,6 +51,9 @@ class Cloning(Algorithm):
         self.demonstrations = sorted(demonstrations, key=lambda d: (len(d), d.instruction, d.episode_id))
         self.steps_per_epoch = -(-len(demonstrations) // config.batch_size)
         self.num_steps = max(1, round(config.epochs * self.steps_per_epoch))
+        self.optimisation = Optimisation(config.weight_decay, config.max_grad_norm)
+        self.checkpoint_every, self.log_every = config.checkpoint_every, config.log_every
+        self._step = 0
         self._epoch, self._batches = -1, list[list[int]]()
 
     def validate(self) -> str:
@@ -65,9 +70,34 @@ class Cloning(Algorithm):
 
     def prepare(self) -> None:
         """Standardises the features on an even sample of frames; the same on every rank."""
-        keys = [key for demonstration in self.demonstrations for key in demonstration.keys]
-        sample = keys[:: -(-len(keys) // _CHUNK)]
-        self.policy.adapters.observation.standardise(torch.from_numpy(self._features(sample)))
+        sample = sample_features(self.demonstrations, self.store)
+        self.policy.adapters.observation.standardise(torch.from_numpy(sample))
+
+    @property
+    def progress(self) -> tuple[int, int]:
+        """Optimiser steps."""
+        return self._step, self.num_steps
+
+    def learning_rate(self) -> float:
+        """See `learning_rate`."""
+        return learning_rate(self._step, self.num_steps, self.config)
+
+    def batches(self, update: int) -> Iterator[Batch]:
+        """One."""
+        yield self.batch(update)
+
+    def finish(self, means: Mapping[str, float]) -> dict[str, float]:
+        """Counts."""
+        self._step += 1
+        return {}
+
+    def state(self) -> int:
+        """Steps done: everything random is drawn anew from seed and step."""
+        return self._step
+
+    def restore(self, state: int) -> None:
+        """Goes on from there."""
+        self._step = state
 
     def batch(self, step: int) -> Batch:
         """What this rank takes of the episodes of a step; depends on seed and step alone."""
@@ -78,8 +108,10 @@ class Cloning(Algorithm):
         episodes = [self.demonstrations[index] for index in self.share.of(self._batches[number])]
         instructions = [episode.instruction for episode in episodes]
         features_NPD = self._features([key for episode in episodes for key in episode.keys])
-        actions_N = torch.tensor([action for episode in episodes for action in episode.actions])
-        return Batch(Trajectories(instructions, list(map(len, episodes)), features_NPD), actions_N)
+        actions = [episode.actions for episode in episodes]
+        actions_N = torch.tensor([action for taken in actions for action in taken])
+        previous_N = previous_actions(actions, len(self.policy.actions))
+        return Batch(Trajectories(instructions, list(map(len, episodes)), features_NPD, previous_N), actions_N)
 
     def loss(self, batch: Batch) -> Sums:
         """Sums over this rank's frames."""
@@ -92,7 +124,7 @@ class Cloning(Algorithm):
         return Sums(
             loss=loss,
             num_frames=len(actions_N),
-            metrics={"loss/policy": float(loss.detach()), "train/accuracy": float(correct)},
+            metrics={"bc/loss": loss.detach(), "bc/accuracy": correct},
         )
 
     def size(self, batch: Batch) -> int:
@@ -100,14 +132,25 @@ class Cloning(Algorithm):
         return len(batch.trajectories.instructions)
 
     def _features(self, keys: Sequence[bytes]) -> np.ndarray:
-        features, found = self.store.get(keys)
-        if not found.all():
-            raise UserError(
-                f"features of {int((~found).sum())} of {len(keys)} views are missing",
-                "feature store",
-                "run the stage `features` again",
-            )
-        return features
+        return stored_features(self.store, keys)
+
+
+def stored_features(store: FeatureStore, keys: Sequence[bytes]) -> np.ndarray:
+    """float16[N, P, D]; UserError when one is missing."""
+    features, found = store.get(keys)
+    if not found.all():
+        raise UserError(
+            f"features of {int((~found).sum())} of {len(keys)} views are missing",
+            "feature store",
+            "run the stage `features` again",
+        )
+    return features
+
+
+def sample_features(demonstrations: Sequence[Demonstration], store: FeatureStore) -> np.ndarray:
+    """float16[N, P, D] features of an even sample of frames."""
+    keys = [key for demonstration in demonstrations for key in demonstration.keys]
+    return stored_features(store, keys[:: -(-len(keys) // _CHUNK)])
 
 
 def epoch_batches(count: int, batch_size: int, seed: int, epoch: int) -> list[list[int]]:
@@ -135,3 +178,11 @@ def epoch_batches(count: int, batch_size: int, seed: int, epoch: int) -> list[li
         for place, episode in enumerate(rng.permutation(run)):
             batches[place * steps // len(run)].append(int(episode))
     return [batches[number] for number in rng.permutation(steps)]
+
+
+def learning_rate(step: int, total: int, config: TrainConfig) -> float:
+    """Rises linearly over the first `warmup` of the steps, then falls to zero along a cosine; `step` counts from 0."""
+    warmup = config.warmup * total
+    if step < warmup:
+        return config.lr * (step + 1) / (warmup + 1)
+    return config.lr * 0.5 * (1.0 + math.cos(math.pi * (step - warmup) / max(1.0, total - warmup)))

@@ -4,17 +4,30 @@ import os
 import sys
 from collections.abc import Sequence
 
+from llarp.config import TrainConfig
+from llarp.errors import UserError
 
-def launch_command(module: str, arguments: Sequence[str], processes: int) -> list[str]:
-    """Command line that runs `python -m module arguments...` in each of `processes` ranks.
+
+def launch_command(module: str, arguments: Sequence[str], config: TrainConfig, machine: int = 0) -> list[str]:
+    """Command line that runs `python -m module arguments...` in each of this machine's ranks.
 
     `accelerate launch --cpu --num_processes 2` starts one process and says nothing (1.15). Only its flag
     `--multi_gpu` leads to torch's launcher; with `launch_environment` the ranks then use the CPU and gloo.
+
+    Args:
+        module: what a rank runs.
+        arguments: of the module.
+        config: processes and machines.
+        machine: number of this machine; the first, 0, is the one at `config.address`.
+
+    Raises:
+        UserError: the processes cannot be shared out, or machines cannot find each other.
+
     """
-    several = ["--multi_gpu"] if processes > 1 else []
+    several = ["--multi_gpu"] if config.processes > 1 else []
     return [
         sys.executable, "-m", "accelerate.commands.launch", *several,
-        "--num_processes", str(processes), "--num_machines", "1", "--main_process_port", "0",
+        "--num_processes", str(config.processes), *_machines(config, machine),
         "--mixed_precision", "no", "--dynamo_backend", "no", "--module", module, *arguments,
     ]  # fmt: skip
 
@@ -25,3 +38,26 @@ def launch_environment() -> dict[str, str]:
 
     cpu = {} if torch.cuda.is_available() else {"ACCELERATE_USE_CPU": "true"}
     return {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", **cpu}
+
+
+def _machines(config: TrainConfig, machine: int) -> list[str]:
+    if config.machines == 1:
+        if machine:
+            raise UserError("there is only one machine", "train.machines", "set it, the same on every machine")
+        return ["--num_machines", "1", "--main_process_port", "0"]
+    if config.processes % config.machines:
+        raise UserError(
+            f"{config.processes} processes cannot be shared out evenly over {config.machines} machines",
+            "train.processes", "choose a multiple of train.machines",
+        )  # fmt: skip
+    if not 0 <= machine < config.machines:
+        raise UserError(f"there is no machine {machine}", "train.machines", f"choose 0 to {config.machines - 1}")
+    host, _, port = (config.address or "").rpartition(":")
+    if not host or not port.isdigit():
+        raise UserError(
+            f"{config.address!r} is no address of the first machine", "train.address", "write it as HOST:PORT"
+        )
+    return [
+        "--num_machines", str(config.machines), "--machine_rank", str(machine),
+        "--main_process_ip", host, "--main_process_port", port,
+    ]  # fmt: skip

@@ -81,12 +81,14 @@ def test_the_loss_sums_over_frames(policy):
     for instruction, length in zip(batch.trajectories.instructions, batch.trajectories.lengths, strict=True):
         frames = slice(first, first + length)
         first = frames.stop
-        alone = Trajectories([instruction], [length], batch.trajectories.features_NPD[frames])
+        before_T = batch.trajectories.previous_N[frames]
+        assert before_T.tolist() == [len(policy.actions), *batch.actions_N[frames].tolist()[:-1]]
+        alone = Trajectories([instruction], [length], batch.trajectories.features_NPD[frames], before_T)
         logits_TA = policy.evaluate(alone)[0].detach().log_softmax(1)
         total -= float(logits_TA.gather(1, batch.actions_N[frames][:, None]).sum())
         correct += int((logits_TA.argmax(1) == batch.actions_N[frames]).sum())
     assert sums.num_frames == len(batch.actions_N) == first
-    assert sums.metrics == {"loss/policy": pytest.approx(total, rel=1e-5), "train/accuracy": correct}
+    assert sums.metrics == {"bc/loss": pytest.approx(total, rel=1e-5), "bc/accuracy": correct}
     assert float(sums.loss.detach()) == pytest.approx(total, rel=1e-5)
 
 

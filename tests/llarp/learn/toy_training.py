@@ -1,29 +1,38 @@
-"""A training small enough for tests: MiniLM, narrow adapters, 40 short episodes of random features.
+"""Trainings small enough for tests: MiniLM or no backbone at all, narrow adapters, short episodes of random features.
 
-Run as a module under `accelerate launch` it trains too: `python -m toy_training OUT PROCESSES [STOP_AFTER_STEP]`.
+Run as a module under `accelerate launch` it trains too:
+`python -m toy_training OUT ALGORITHM PROCESSES [STOP_AT_STEP]`; STOP_AT_STEP kills the process.
 """
 
 import hashlib
 import json
+import os
+import signal
 import sys
 from pathlib import Path
 
 import numpy as np
+from toy_world import ToyEnvironment, toy_views
 
 from llarp.config import load_params
 from llarp.learn.demonstrations import Demonstration, Demonstrations
-from llarp.learn.trainer import train
-from llarp.tasks.skills import NAMES
+from llarp.learn.train import Playground, Shown, train
 from llarp.vision.memory import MemoryStore
 
 SHAPE = (1, 16)
 ROOT = Path(__file__).resolve().parents[3]
-PARAMS = load_params(ROOT / "params.yaml")
-POLICY = PARAMS.policy.model_copy(update={"hidden": 32})
-TRAIN = PARAMS.train.model_copy(
-    update={"processes": 1, "epochs": 2.0, "batch_size": 8, "checkpoint_every": 3, "keep_checkpoints": 2,
-            "log_every": 1, "lr": 3e-3}
+NAMES = tuple(f"action {number}" for number in range(20))
+BASE = load_params(ROOT / "params.yaml")
+POLICY = BASE.policy.model_copy(update={"hidden": 32})
+TRAIN = BASE.train.model_copy(
+    update={"algorithm": "bc", "processes": 1, "epochs": 2.0, "batch_size": 8, "checkpoint_every": 3,
+            "keep_checkpoints": 2, "log_every": 1, "lr": 3e-3, "prefix_cache_gib": 0.1}
 )  # fmt: skip
+PPO = BASE.ppo.model_copy(
+    update={"total_steps": 320, "num_envs": 4, "rollout_steps": 8, "epochs": 2, "minibatches": 2, "lr": 1e-3,
+            "checkpoint_every": 3, "critic_warmup": 1, "view_cache_gib": 0.01}
+)  # fmt: skip
+PARAMS = BASE.model_copy(update={"seed": 3, "policy": POLICY, "train": TRAIN, "ppo": PPO})
 
 
 class Interrupted(Exception):  # noqa: N818
@@ -43,23 +52,43 @@ def data(count: int = 40, seed: int = 0) -> tuple[list[Demonstration], MemorySto
     return demonstrations, store
 
 
-def run(out: Path, stop_after: int | None = None, config=TRAIN, policy=POLICY, content=None, seed: int = 3) -> dict:
+def changed(**sections):
+    """PARAMS with some keys of sections changed: `changed(train={"lr": 1.0}, seed=4)`."""
+    update = {
+        name: getattr(PARAMS, name).model_copy(update=value) if isinstance(value, dict) else value
+        for name, value in sections.items()
+    }
+    return PARAMS.model_copy(update=update)
+
+
+def run(out: Path, stop_after: int | None = None, params=PARAMS, content=None, stop=None) -> dict:
     """Trains; returns the metrics by step. With `stop_after`, fails after that step as if switched off."""
     metrics: dict[int, dict[str, float]] = {}
 
     def on_metrics(step: int, figures: dict[str, float]) -> None:
         metrics[step] = figures
-        if step == stop_after:
-            raise Interrupted
+        if stop_after is not None and step >= stop_after:
+            (stop or _interrupt)()
 
     demonstrations, store = content or data()
-    train(config, policy, Demonstrations(demonstrations, NAMES), store, SHAPE, out, seed, on_metrics)
+    environment = ToyEnvironment(PARAMS)
+    playground = Playground(environment, environment.episodes(), toy_views, "toy")
+    shown = Shown(Demonstrations(demonstrations, NAMES), store, SHAPE)
+    train(params, shown, playground, out, lambda phase: on_metrics, Path(f"{out}.checkpoints"))
     return metrics
 
 
+def _interrupt() -> None:
+    raise Interrupted
+
+
 if __name__ == "__main__":
-    out, processes = Path(sys.argv[1]), int(sys.argv[2])
-    stop = int(sys.argv[3]) if len(sys.argv) > 3 else None
-    figures = run(out, stop, TRAIN.model_copy(update={"processes": processes}))
+    out, algorithm, processes = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+    stop_at = int(sys.argv[4]) if len(sys.argv) > 4 else None
+    number = signal.SIGTERM if sys.argv[5:] == ["term"] else signal.SIGKILL
+    figures = run(
+        out, stop_at, changed(train={"processes": processes, "algorithm": algorithm}),
+        stop=lambda: os.kill(os.getpid(), number),
+    )  # fmt: skip
     if figures:  # rank 0
         Path(f"{out}.metrics.json").write_text(json.dumps(figures))
