@@ -37,7 +37,7 @@ def plan(world: World, episode: Episode) -> tuple[Skill, ...]:
 
     """
     robot = Robot(world, episode)
-    ranked = sorted((robot.estimate(way), number, way) for number, way in enumerate(_start_ways(world, episode)))
+    ranked = sorted((robot.estimate(way), number, way) for number, way in enumerate(start_ways(world, episode)))
     best: tuple[Skill, ...] | None = None
     reason = "nothing in the apartment can meet the goal"
     orders = (order for _, _, way in ranked for order in _orders(way, robot.category))
@@ -61,18 +61,30 @@ def demonstrate(world: World, episode: Episode) -> tuple[Skill, ...]:
     the instruction and on what was in reach where it stood. A conditional instruction starts with a look at its door.
     Arguments, result and errors are those of `plan`.
     """
-    family = FAMILIES.get(episode.family)
     robot = Robot(world, episode, hasty=False)
-    ways = _start_ways(world, episode)
+    return _execute(world, episode, routine(robot, start_ways(world, episode)))
 
-    def steps() -> Iterator[Skill]:
-        if family is not None and family.is_conditional:
-            yield from robot.go(next(doors(episode.goal)))
-        if family is None or not family.locates:
-            yield from robot.search(ways)
-        yield from robot.follow(min(ways, key=robot.estimate))
 
-    return _execute(world, episode, steps())
+def routine(robot: Robot, ways: list[Way]) -> Iterator[Skill]:
+    """The demonstrator's skills from where a robot is now until one of the ways is met; see `Robot`."""
+    episode = robot.world.episode
+    family = FAMILIES.get(episode.family)
+    if family is not None and family.is_conditional and (door := next(doors(episode.goal))) not in robot.looked:
+        yield from robot.go(door)
+        robot.looked.add(door)
+    if family is None or not family.locates:
+        yield from robot.search(ways)
+    yield from robot.follow(min(ways, key=robot.estimate))
+
+
+def start_ways(world: World, episode: Episode) -> list[Way]:
+    """The ways in which an episode's goal can be met; Unsolvable when it holds already, or none is there."""
+    if satisfied(episode.goal, world):
+        raise Unsolvable("the goal holds at the start")
+    found = list(itertools.islice(ways(episode.goal, world), MAX_WAYS))
+    if not found:
+        raise Unsolvable("an object that the goal asks for is not there")
+    return found
 
 
 def prove(world: World, episode: Episode) -> Episode:
@@ -98,15 +110,6 @@ def _orders(way: Way, category: Mapping[str, str]) -> Iterator[Way]:
     kinds = [category[atom.args[0]] for atom, wanted in way if wanted and atom.name in ("on_top", "in")]
     if len(set(kinds)) < len(kinds):
         yield way[::-1]
-
-
-def _start_ways(world: World, episode: Episode) -> list[Way]:
-    if satisfied(episode.goal, world):
-        raise Unsolvable("the goal holds at the start")
-    found = list(itertools.islice(ways(episode.goal, world), MAX_WAYS))
-    if not found:
-        raise Unsolvable("an object that the goal asks for is not there")
-    return found
 
 
 def _execute(world: World, episode: Episode, steps: Iterable[Skill]) -> tuple[Skill, ...]:

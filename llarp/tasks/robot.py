@@ -1,6 +1,6 @@
 """How the expert gets things done: routines that yield the skills to take next, in step with the world."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from llarp.scenes.catalog import FRIDGE_HANDLE, NAV_TARGETS, RECEPTACLES, handle, receptacle
 from llarp.scenes.extension import extension
@@ -30,7 +30,8 @@ class Robot:
     """What the expert believes about the world, and routines that yield the skills to take next.
 
     A routine runs in step with the world: after it yields a skill, the skill is carried out before it goes on. Where
-    objects are is known from the start (`where`); `search` alone does not use it.
+    objects are is known from the start (`where`); `search` alone does not use it. Somebody else may have acted in
+    between (`watch`): any routine can begin anywhere.
     """
 
     def __init__(self, world: World, episode: Episode, hasty: bool = True) -> None:
@@ -43,6 +44,38 @@ class Robot:
         self.at: str | None = None
         self.held: str | None = next((atom.args[0] for atom in episode.start if atom.name == "holding"), None)
         self.in_the_way: set[str] = set()
+        self.looked: set[str] = set()
+        """Navigation targets where it has looked for what it seeks."""
+        self.seen: dict[str, str] = {}
+        """Object that it has noticed -> where that was."""
+
+    def note(self, skill: Skill) -> None:
+        """Takes in what a skill has done that was carried out just now."""
+        if skill.verb == "nav":
+            self.at = skill.target
+        elif skill.verb == "pick":
+            instances = self.world.instances(str(skill.target))
+            self.held = next((name for name in instances if self.world.holds(Predicate("holding", (name,)))), None)
+        elif skill.verb == "place" and self.held is not None:
+            self.where[self.held], self.held = str(skill.target), None
+
+    def watch(self, skill: Skill) -> None:
+        """Notes a skill that somebody else has chosen, and what is in reach then: it need not be looked for again."""
+        moved = self.held
+        self.note(skill)
+        if skill.verb == "place" and moved is not None:
+            self.seen[moved] = self.where[moved]
+        elif skill.verb == "nav":
+            stop = str(skill.target)
+            self.looked.add(stop)
+            here = [name for name, place in self.where.items() if place == stop and name != self.held]
+            near = [name for name in here if self.world.holds(Predicate("robot_at_obj", (name,)))]
+            self.seen.update(dict.fromkeys(near, stop))
+
+    def do(self, skill: Skill) -> Iterator[Skill]:
+        """Yields a skill and notes it."""
+        yield skill
+        self.note(skill)
 
     def unmet(self, way: Way) -> list[Literal]:
         """The literals of a way that are not yet as they must be; what is held over its place is not yet there."""
@@ -114,31 +147,43 @@ class Robot:
             yield from self.approach(atom, wanted)
 
     def search(self, ways: list[Way]) -> Iterator[Skill]:
-        """Visits the open receptacles until everything that some cheapest way asks for was found and put in place."""
-        for stop in SEARCH_ORDER:
-            sought = self.sought(ways)
-            if not sought:
-                return
-            if set(sought.values()) == {stop}:
-                continue  # what is already where it belongs is not sought, so nothing can be here
-            yield from self.go(stop)
-            noticed: set[str] = set()
-            while True:
-                if near := self.in_reach(ways):
-                    noticed.update(near)
-                    left = self.sought(ways)
-                    yield from self.grab(self.category[near[0]])
-                    if self.held in left:
-                        yield from self.put(str(left[self.held]))
-                    else:  # it was in place already, but comes first: out of the way, to be found again later
-                        yield from self.put(SEARCH_ORDER[-1])
-                        yield from self.go(stop)
-                elif self.at != stop and noticed & self.sought(ways).keys():
-                    yield from self.go(stop)  # more of what it looks for was here
-                else:
-                    break
-        if self.sought(ways):
+        """Visits the open receptacles until everything that some cheapest way asks for was found and put in place.
+
+        What it holds, has `seen` and where it has `looked` decide what comes next.
+        """
+        while sought := self.sought(ways):
+            near = self.in_reach(sought)
+            self.seen.update(dict.fromkeys(near, str(self.at)))
+            name = next((name for name in (*near, *sought) if name in self.seen), None)
+            if self.held is not None and any(sought.values()):  # somebody else has picked it
+                target = sought.get(self.held)
+                yield from self.put(target) if target else self.put_away(min(ways, key=self.estimate))
+            elif name is not None:
+                pick, place = Skill("pick", self.category[name]), self.seen[name]
+                yield from self.reach(place, pick)
+                if self.where[name] != place:  # it has been moved since
+                    del self.seen[name]
+                    continue
+                yield from self.do(pick)
+                if self.held in sought:
+                    yield from self.put(str(sought[self.held]))
+                else:  # it was in place already, but comes first: out of the way, to be found again later
+                    self.looked.discard(SEARCH_ORDER[-1])
+                    yield from self.put(SEARCH_ORDER[-1])
+                    yield from self.go(place)
+            else:
+                yield from self.look(sought)
+
+    def look(self, sought: Mapping[str, str | None]) -> Iterator[Skill]:
+        """Goes to the next open receptacle where it has not looked."""
+        # What is already where it belongs is not sought, so nothing can be where all of it belongs.
+        left = (stop for stop in SEARCH_ORDER if stop not in self.looked and set(sought.values()) != {stop})
+        stop = next(left, None)
+        if stop is None:
             raise Unsolvable("what is asked for is on no open receptacle, or out of reach there")
+        yield from self.go(stop)
+        self.looked.add(stop)
+        self.seen.clear()  # nothing of it is sought any more
 
     def sought(self, ways: list[Way]) -> dict[str, str | None]:
         """Objects still to be found for the ways nearest to their end, and the receptacle to put each on, if any."""
@@ -152,14 +197,14 @@ class Robot:
             if wanted and atom.name in ("on_top", "robot_at_obj")
         }
 
-    def in_reach(self, ways: list[Way]) -> list[str]:
+    def in_reach(self, sought: Mapping[str, str | None]) -> list[str]:
         """Objects to be moved that can be picked from the receptacle it faces.
 
         What is in reach on a neighbouring one may be out of the picture: taking it could not be imitated.
         """
         return [
             name
-            for name, target in self.sought(ways).items()
+            for name, target in sought.items()
             if target is not None
             and self.where[name] == self.at
             and self.world.is_valid(Skill("pick", self.category[name]))
@@ -170,26 +215,15 @@ class Robot:
         if self.held is not None and self.held != name:
             yield from self.put_away(way)
         if self.held != name:
-            yield from self.reach(self.where[name], Skill("pick", self.category[name]))
-            yield from self.grab(self.category[name])
-
-    def grab(self, category: str) -> Iterator[Skill]:
-        """Picks an object of a category and notes which one it was."""
-        yield Skill("pick", category)
-        held = (name for name in self.world.instances(category) if self.world.holds(Predicate("holding", (name,))))
-        self.held = next(held, None)
+            pick = Skill("pick", self.category[name])
+            yield from self.reach(self.where[name], pick)
+            yield from self.do(pick)
 
     def put(self, target: str) -> Iterator[Skill]:
         """Goes to a receptacle and puts what it holds there."""
-        yield from self.reach(target, Skill("place", target))
-        yield from self.drop(target)
-
-    def drop(self, target: str) -> Iterator[Skill]:
-        """Puts what it holds on a receptacle from where it stands."""
-        yield Skill("place", target)
-        if self.held is not None:
-            self.where[self.held] = target
-        self.held = None
+        place = Skill("place", target)
+        yield from self.reach(target, place)
+        yield from self.do(place)
 
     def put_away(self, way: Way) -> Iterator[Skill]:
         """Puts what it holds on an open receptacle where it neither came from nor must not be."""
@@ -199,7 +233,7 @@ class Robot:
         passing = [*free, *ALSO_FREE] if self.hasty else []
         valid = (target for target in passing if self.world.is_valid(Skill("place", target)))
         target = next((target for target in valid if target not in barred), None)
-        yield from self.put(free[0]) if target is None else self.drop(target)
+        yield from self.put(free[0]) if target is None else self.do(Skill("place", target))
 
     def approach(self, atom: Predicate, wanted: bool) -> Iterator[Skill]:
         """Goes from place to place, the likeliest first, until `robot_at` or `robot_at_obj` is as it must be."""
@@ -230,5 +264,4 @@ class Robot:
     def go(self, target: str) -> Iterator[Skill]:
         """Stands before a navigation target, unless it does already."""
         if self.at != target:
-            yield Skill("nav", target)
-            self.at = target
+            yield from self.do(Skill("nav", target))
