@@ -1,10 +1,10 @@
 """How fast reinforcement learning is: `python benchmarks/training.py`, with `--json` as one JSON object.
 
-A frozen random Llama on the CPU in float32, given features, episodes that end together or at random lengths: rollout and
-update of `llarp.learn` as training runs them, but without a simulator. Useful FLOPs are those of a frame's token, read
-once in the rollout and learnt from once in every epoch, and those of an instruction that is read for the first time; a
-multiplication and an addition count as two. They are set against a 1024 x 1024 float32 product timed in the same run,
-between the measurements, and steps per second against CPU time of this process, so that a busy machine says the same.
+A frozen random Llama on the CPU in float32, given features, episodes that end together or at random lengths: rollout
+and update of `llarp.learn` as training runs them, but without a simulator. Useful FLOPs are those of a frame's token,
+read once in the rollout and learnt from once in every epoch, and those of an instruction that is read for the first
+time; a multiplication and an addition count as two. They are set against a 1024 x 1024 float32 product timed in the
+same run, between the measurements; seconds are of this process's CPU time, so that a busy machine says much the same.
 """
 
 import argparse
@@ -87,10 +87,12 @@ class Episodes:
         if setting.lengths == "random":  # as in the middle of a training: not all at their first step
             self.left = np.ceil(self.left * self.rng.random(self.num_envs)).astype(np.int64)
 
-    def observe(self):
+    def observe(self) -> np.ndarray:
+        """float16[N, 1, D] random features."""
         return self.pool[self.rng.integers(0, len(self.pool), self.num_envs)]
 
-    def step(self, actions):
+    def step(self, actions: np.ndarray):
+        """Ends what has lasted long enough."""
         from llarp.environments.vector import Transition
 
         self.left -= 1
@@ -159,7 +161,7 @@ def measure(setting: Setting, updates: int) -> dict[str, float]:
     trainer = Trainer(policy.adapters, ppo, ranks, None, 0, lambda *_: None)
     flops = Flops.of(policy.backbone.model, policy.adapters)
     timer, seconds = Timer(), {"rollout": [], "update": []}
-    steps, trained, read, context = [], [], [], []
+    steps, trained, read = [], [], []
     warm = WARM_UPDATES if setting.model == "small" else 3
     for update in range(warm + updates):
         before = policy.prefixes.tokens_read

@@ -8,6 +8,12 @@ from pathlib import Path
 from components.stage import OnMetrics
 from llarp.files import file_aside
 
+TELLING = (
+    "bc/loss", "bc/accuracy", "rollout/success_rate", "rollout/invalid_actions", "ppo/entropy", "ppo/approx_kl",
+    "ppo/explained_variance", "loss/value", "speed/steps_per_s",
+)  # fmt: skip
+"""What a report shows of all the curves."""
+
 Points = list[tuple[int, dict[str, float]]]
 """(step, {name: value}), by step."""
 

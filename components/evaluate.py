@@ -3,6 +3,7 @@
 import json
 from typing import TYPE_CHECKING, Any
 
+from components.curves import TELLING
 from components.curves import read as read_curves
 from components.lineage import Lineage
 from components.paths import Paths
@@ -41,7 +42,7 @@ def run(params: Params, paths: Paths, on_metrics: OnMetrics = ignore) -> Result:
             paths.report,
             summary,
             strips,
-            read_curves(paths.curves),
+            {name: curve for name, curve in read_curves(paths.curves).items() if name in TELLING},
             json.loads(paths.probe.read_text()),
             provenance(params, paths),
         )

@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -53,7 +54,7 @@ def main(stage: str, run: Run, tracked: bool = True) -> None:
 
     """
     environment.apply()
-    signal.signal(signal.SIGTERM, _stop)
+    signal.signal(signal.SIGTERM, stop)
     try:
         params, paths = load_params(), Paths()
         result = _run_tracked(stage, run, params, paths) if tracked else run(params, paths, ignore)
@@ -77,12 +78,13 @@ def _run_tracked(stage: str, run: Run, params: Params, paths: Paths) -> Result:
 def fail(error: UserError) -> NoReturn:
     """Ends the program as bad input does; one that another program has started tells that one instead."""
     if ERROR_FILE in os.environ:
-        Path(os.environ[ERROR_FILE]).write_text(str(error))
+        with suppress(FileExistsError), Path(os.environ[ERROR_FILE]).open("x") as file:  # the first one is the cause
+            file.write(str(error))
         raise SystemExit(0)  # else the launcher of ranks would report a crash at length
     print(f"{ERROR}{error}", file=sys.stderr, flush=True)
     raise SystemExit(BAD_INPUT)
 
 
-def _stop(signum: int, frame: FrameType | None) -> None:
+def stop(signum: int, frame: FrameType | None) -> None:
     """Ends as after an error, so that temporary files are removed and the tracked run is closed."""
     raise SystemExit(128 + signum)

@@ -96,6 +96,9 @@ class PolicyConfig(Section):
     sha256: str | None = Field(description="of model.safetensors; null: not checked (local paths only)")
     max_instruction_tokens: int = Field(ge=4, le=4096, description="longer instructions are refused, never cut")
     hidden: int = Field(ge=8, le=8192, description="width of the observation and action adapters")
+    observation_hidden: int | None = Field(
+        None, ge=8, le=8192, description="width of the observation adapter where it is another; null: like hidden"
+    )
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto", description="numbers of the frozen backbone; auto: as its weights were saved"
     )
@@ -106,6 +109,11 @@ class PolicyConfig(Section):
     visual_tokens: int = Field(1, ge=1, le=64, description="tokens per frame; more than 1: made by a resampler")
     previous_action: bool = Field(False, description="whether the action before is a token before each frame")
     compile: bool = Field(False, description="compile the backbone with torch.compile; needs a C++ compiler or a GPU")
+
+    @property
+    def tokens_per_frame(self) -> int:
+        """Tokens that the backbone reads for each frame."""
+        return self.visual_tokens + self.previous_action
 
 
 Algorithm = Literal["bc", "ppo", "bc+ppo"]
@@ -158,6 +166,7 @@ class PPOConfig(Section):
     normalise_advantages: bool = Field(description="whether a rollout's advantages get mean 0 and deviation 1")
     max_grad_norm: float = Field(gt=0, description="gradients are scaled down to this norm")
     critic_warmup: int = Field(ge=0, description="updates in which the critic alone learns; of use after bc")
+    critic_lr: float = Field(gt=0, lt=1, description="learning rate of these updates")
     target_kl: float | None = Field(description="KL divergence of an update to aim at, nats; null: none")
     on_kl: Literal["stop", "adapt"] = Field(
         description="beyond target_kl: stop ends the update's passes, adapt changes the learning rate"

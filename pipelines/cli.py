@@ -79,6 +79,26 @@ def run(
     _show_results(Paths())
 
 
+@app.command()
+def join(
+    machine: Annotated[int, typer.Argument(metavar="MACHINE", help="Number of this machine: 1, 2, ...")],
+) -> None:
+    """Train together with other machines: run this machine's processes of the stage `train`.
+
+    The first machine, number 0, runs `llarp run`; every other one joins, before or after the first has come to that
+    stage. All need the same commit, the same params.yaml (train.machines, train.address with a port that is free on the
+    first machine, train.processes over all machines) and the same data (`dvc pull`, or a copy of data/). Checkpoints and
+    the policy are written on the first machine only. After an interruption start all of them again.
+    """
+    from components.train import launch
+    from llarp.config import load_params
+
+    if machine == 0:
+        raise UserError("the first machine runs the whole pipeline", "llarp join 0", "run `llarp run` there")
+    launch(load_params(), machine)
+    print(f"Machine {machine} has done its part: the policy is on the first machine.")
+
+
 def _show_results(paths: Paths) -> None:
     import json
 

@@ -28,7 +28,7 @@ def write_report(
         path: the HTML file.
         summary: all scores; its first policy is the one that the report is about.
         films: strips to embed.
-        curves: metric to its (optimiser step, value) points.
+        curves: metric to its (step, value) points.
         probe: lines of the visual probe's table, all with the same keys.
         provenance: parameters, commit, hashes, model; nested mappings are spread out with dots.
         title: heading.

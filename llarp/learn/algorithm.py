@@ -78,8 +78,8 @@ class Algorithm(ABC):
         """Whatever must happen before the first update of a fresh training; skipped when resuming."""
 
     @abstractmethod
-    def learning_rate(self) -> float:
-        """Of the next update."""
+    def learning_rate(self, update: int) -> float:
+        """Of an update, from 0."""
 
     @abstractmethod
     def batches(self, update: int) -> Iterator[Any]:
@@ -108,9 +108,10 @@ class Algorithm(ABC):
         """Of the curves' figures, those for the terminal, by short names."""
         return {name.split("/")[-1]: figures[name] for name in self.metric_names if name in figures}
 
+    @abstractmethod
     def state(self) -> Any:
         """JSON of all that this rank needs to go on after an update."""
-        return None
 
+    @abstractmethod
     def restore(self, state: Any) -> None:
         """Goes on from there."""

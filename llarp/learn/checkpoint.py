@@ -50,6 +50,17 @@ class Checkpoints:
     def save(self, saved: Saved) -> Path:
         """Writes a checkpoint and drops what is beyond the last `keep`; UserError when it cannot."""
         folder = self.root / f"step_{saved.step:08d}"
+        try:
+            self._write(folder, saved)
+        except OSError as error:
+            raise UserError(
+                f"cannot write a checkpoint ({error.strerror})", folder, "make room; those before it are kept"
+            ) from error
+        for old in self._folders()[self.keep :]:
+            shutil.rmtree(old)
+        return folder
+
+    def _write(self, folder: Path, saved: Saved) -> None:
         with folder_aside(folder) as aside:
             for name, content in saved.files.items():
                 (aside / name).write_bytes(content)
@@ -62,9 +73,6 @@ class Checkpoints:
             (aside / "state.json").write_text(json.dumps(state, indent=2) + "\n")
         with file_aside(self.root / "last") as aside:
             aside.write_text(folder.name + "\n")
-        for old in self._folders()[self.keep :]:
-            shutil.rmtree(old)
-        return folder
 
     def newest(self) -> Saved | None:
         """The newest sound checkpoint of this training."""
@@ -76,7 +84,9 @@ class Checkpoints:
         return None
 
     def clear(self, all_trainings: bool = False) -> None:
-        """Removes the checkpoints that do not belong to this training, or all of them."""
+        """Removes the checkpoints that do not belong to this training, or all of them, and those left half done."""
+        for half_done in (*self.root.glob(".step_*"), *self.root.glob(".last.*")):
+            shutil.rmtree(half_done)
         for folder in self._folders():
             if all_trainings or self._sound(folder) is None:
                 shutil.rmtree(folder)
@@ -110,14 +120,14 @@ class Checkpoints:
 def snapshot(step: int, ranks: list[Any], model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> Saved:
     """What a checkpoint holds after `step` updates."""
     tensors = (model.state_dict(), flatten(optimizer, model))
-    return Saved(step, ranks, {name: save(_plain(part)) for name, part in zip(_FILES, tensors, strict=True)})
+    return Saved(step, ranks, {name: to_bytes(part) for name, part in zip(_FILES, tensors, strict=True)})
 
 
 def load_snapshot(saved: Saved, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
     """Gives model and optimiser the state that `snapshot` took."""
     device = next(model.parameters()).device
-    model.load_state_dict(load(saved.files[_FILES[0]]))
-    tensors = load(saved.files[_FILES[1]])
+    model.load_state_dict(from_bytes(saved.files[_FILES[0]]))
+    tensors = from_bytes(saved.files[_FILES[1]])
     unflatten({name: tensor.to(device) for name, tensor in tensors.items()}, optimizer, model)
 
 
@@ -154,5 +164,11 @@ def unflatten(tensors: dict[str, torch.Tensor], optimizer: torch.optim.Optimizer
         optimizer.state[parameters[name]][key] = tensor
 
 
-def _plain(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+def to_bytes(tensors: dict[str, torch.Tensor]) -> bytes:
+    """Tensors as a file of safetensors."""
+    return save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
+
+
+def from_bytes(data: bytes) -> dict[str, torch.Tensor]:
+    """Tensors that `to_bytes` was given, on the CPU."""
+    return load(data)

@@ -60,7 +60,8 @@ class Cloning(Algorithm):
         """Finds every feature and tokenises every instruction; the digest covers demonstrations and features."""
         digest = hashlib.sha256()
         for demonstration in self.demonstrations:
-            digest.update(repr((demonstration.instruction, *demonstration.actions)).encode())
+            taken = demonstration.taken or demonstration.actions
+            digest.update(repr((demonstration.instruction, *demonstration.actions, *taken)).encode())
             digest.update(b"".join(demonstration.keys))
         keys = sorted({key for demonstration in self.demonstrations for key in demonstration.keys})
         for first in range(0, len(keys), _CHUNK):
@@ -78,9 +79,9 @@ class Cloning(Algorithm):
         """Optimiser steps."""
         return self._step, self.num_steps
 
-    def learning_rate(self) -> float:
+    def learning_rate(self, update: int) -> float:
         """See `learning_rate`."""
-        return learning_rate(self._step, self.num_steps, self.config)
+        return learning_rate(update, self.num_steps, self.config)
 
     def batches(self, update: int) -> Iterator[Batch]:
         """One."""
@@ -109,8 +110,9 @@ class Cloning(Algorithm):
         instructions = [episode.instruction for episode in episodes]
         features_NPD = self._features([key for episode in episodes for key in episode.keys])
         actions = [episode.actions for episode in episodes]
-        actions_N = torch.tensor([action for taken in actions for action in taken])
-        previous_N = previous_actions(actions, len(self.policy.actions))
+        actions_N = torch.tensor([action for of_one in actions for action in of_one])
+        taken = [episode.taken or episode.actions for episode in episodes]
+        previous_N = previous_actions(taken, len(self.policy.actions))
         return Batch(Trajectories(instructions, list(map(len, episodes)), features_NPD, previous_N), actions_N)
 
     def loss(self, batch: Batch) -> Sums:

@@ -20,14 +20,6 @@ from llarp.policy.base import Policy
 from llarp.vision.views import ViewFeatures
 
 
-@dataclass(frozen=True, slots=True)
-class Advised(Demonstration):
-    """An episode of T steps that somebody else than the expert has played; `actions` are what the expert advised."""
-
-    taken: Sequence[int]
-    """T numbers of the actions that were carried out: what a policy that is told its last action must be told."""
-
-
 @dataclass(frozen=True)
 class Mixture:
     """Who acts in a round."""
@@ -69,9 +61,9 @@ class _Run:
         self.progress.step(valid)
         return not self.progress.success and self.advice.action is not None
 
-    def demonstration(self, numbers: dict[Any, int]) -> Advised:
+    def demonstration(self, numbers: dict[Any, int]) -> Demonstration:
         """What was recorded, with actions by number."""
-        return Advised(
+        return Demonstration(
             episode_id=f"{self.episode.episode_id}@{self.mixture.round}",
             instruction=self.episode.instruction,
             keys=self.keys,
@@ -102,7 +94,7 @@ def collect(
         on_progress: called with the number of episodes that a batch has finished.
 
     Returns:
-        `Advised` ones in the order of `episodes`, with ids as in `<episode>@<round>`. They end with success, at the
+        Ones with `taken` in the order of `episodes`, with ids as in `<episode>@<round>`. They end with success, at the
         horizon, or where the expert has no advice; an episode without any is left out.
 
     Raises:
@@ -114,7 +106,7 @@ def collect(
         raise UserError(f"{environment.title} has no expert to ask in any state", "DAgger", "clone demonstrations only")
     numbers = {action: number for number, action in enumerate(environment.actions)}
     worlds = [environment.simulator() for _ in range(min(batch_size, len(episodes)))]
-    found: list[Advised] = []
+    found: list[Demonstration] = []
     for first in range(0, len(episodes), batch_size):
         batch = episodes[first : first + batch_size]
         # The last batch may be smaller than the number of worlds.

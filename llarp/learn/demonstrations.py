@@ -21,7 +21,9 @@ class Demonstration:
     keys: Sequence[bytes]
     """T view keys of 16 bytes: what was seen before each action; see `Simulator.view_key`."""
     actions: Sequence[int]
-    """T numbers of actions, from 0."""
+    """T numbers of actions, from 0: what is imitated."""
+    taken: Sequence[int] | None = None
+    """T numbers of what was carried out where somebody else than the expert played; None: the same. Never stored."""
 
     def __post_init__(self) -> None:
         if not self.actions or len(self.keys) != len(self.actions):

@@ -1,11 +1,15 @@
 """How `accelerate launch` is called so that it really starts as many processes as it should."""
 
 import os
+import socket
 import sys
+import time
 from collections.abc import Sequence
 
 from llarp.config import TrainConfig
 from llarp.errors import UserError
+
+_PERIOD_S = 2.0
 
 
 def launch_command(module: str, arguments: Sequence[str], config: TrainConfig, machine: int = 0) -> list[str]:
@@ -32,6 +36,21 @@ def launch_command(module: str, arguments: Sequence[str], config: TrainConfig, m
     ]  # fmt: skip
 
 
+def wait_for_first(config: TrainConfig) -> None:
+    """Until the first machine trains, which may have much to do before; another one cannot begin without it."""
+    host, port = _endpoint(config)
+    told = False
+    while True:
+        try:
+            socket.create_connection((host, port), timeout=_PERIOD_S).close()
+            return
+        except OSError as error:
+            if not told:
+                print(f"Waiting for the first machine at {host}:{port} ({error}).", flush=True)
+            told = True
+            time.sleep(_PERIOD_S)
+
+
 def launch_environment() -> dict[str, str]:
     """Environment of that command: one thread per rank, threads that sleep while they wait, the CPU without a GPU."""
     import torch
@@ -52,12 +71,17 @@ def _machines(config: TrainConfig, machine: int) -> list[str]:
         )  # fmt: skip
     if not 0 <= machine < config.machines:
         raise UserError(f"there is no machine {machine}", "train.machines", f"choose 0 to {config.machines - 1}")
-    host, _, port = (config.address or "").rpartition(":")
-    if not host or not port.isdigit():
-        raise UserError(
-            f"{config.address!r} is no address of the first machine", "train.address", "write it as HOST:PORT"
-        )
+    host, port = _endpoint(config)
     return [
         "--num_machines", str(config.machines), "--machine_rank", str(machine),
-        "--main_process_ip", host, "--main_process_port", port,
+        "--main_process_ip", host, "--main_process_port", str(port),
     ]  # fmt: skip
+
+
+def _endpoint(config: TrainConfig) -> tuple[str, int]:
+    """Host and port of the first machine."""
+    host, _, port = (config.address or "").rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+        what = "unset" if config.address is None else f"{config.address!r} is no address of the first machine"
+        raise UserError(what, "train.address", "write it as HOST:PORT")
+    return host, int(port)

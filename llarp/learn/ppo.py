@@ -1,7 +1,7 @@
 """Proximal policy optimisation of the adapters, decentralised over ranks as in DD-PPO (arXiv 1707.06347, 1911.00357).
 
-Every rank collects its own rollout, divides it into minibatches, and the gradients of all ranks' minibatches are summed:
-each rank both collects and learns.
+Every rank collects its own rollout and divides it into minibatches, and the gradients of all ranks' minibatches are
+summed: each rank both collects and learns.
 
 Deviations from the released LLaRP:
 * Every collected step is learnt from in every epoch, whenever its episode ended.
@@ -100,8 +100,10 @@ class PPO(Algorithm):
         if self.sample is not None:
             self.policy.adapters.observation.standardise(torch.from_numpy(self.sample()))
 
-    def learning_rate(self) -> float:
-        """Constant or falling, times what the KL divergence has made of it."""
+    def learning_rate(self, update: int) -> float:
+        """The critic's while it warms up; then constant or falling, times what the KL divergence has made of it."""
+        if update < self.config.critic_warmup:
+            return self.config.critic_lr
         left = 1.0 - self.steps_done / self.config.total_steps if self.config.lr_decay else 1.0
         return self.config.lr * max(left, 0.0) * self.lr_scale
 
@@ -110,15 +112,11 @@ class PPO(Algorithm):
         config = self.config
         self.update, self._kl = update, []
         rng = np.random.default_rng([self.seed, update, self.ranks.rank])
-        start_s = time.perf_counter()
-        with self.autocast:
-            rollout = self.collector.collect(
-                rng, lambda steps: self.preemption.should_stop(update, steps, config.rollout_steps)
-            )
-        self.preemption.finished(update)
-        rollout_s = time.perf_counter() - start_s
+        rollout = self.ranks.alike(lambda: self._collect(rng, update))
+        if self.ranks.is_first:
+            self.preemption.forget(update)
         advantages_TN, returns_TN = self._judge(rollout)
-        self._share(rollout, returns_TN, rollout_s)
+        self._share(rollout, returns_TN)
         if config.normalise_advantages:
             advantages_TN = self._normalised(advantages_TN)
         learn_s = time.perf_counter()
@@ -177,7 +175,8 @@ class PPO(Algorithm):
         if means["ppo/entropy"] < config.min_entropy:
             raise UserError(
                 f"entropy has collapsed to {means['ppo/entropy']:.3g} nats, below ppo.min_entropy of "
-                f"{config.min_entropy:g}", where, "raise ppo.entropy_weight or lower ppo.lr; the last checkpoint is kept",
+                f"{config.min_entropy:g}", where,
+                "raise ppo.entropy_weight or lower ppo.lr; the last checkpoint is kept",
             )  # fmt: skip
         if aim is not None and config.on_kl == "adapt":
             self.lr_scale *= 1 / 1.5 if kl > 2 * aim else 1.5 if kl < 0.5 * aim else 1.0
@@ -207,6 +206,18 @@ class PPO(Algorithm):
         self.collector.restore(state["environment"])
         self.standing = Standing(**state["standing"])
 
+    def _collect(self, rng: np.random.Generator, update: int) -> Rollout:
+        start_s = time.perf_counter()
+        try:
+            with self.autocast:
+                rollout = self.collector.collect(
+                    rng, lambda steps: self.preemption.should_stop(update, steps, self.config.rollout_steps)
+                )
+        finally:
+            self.preemption.finished(update)
+        rollout.seconds["rollout"] = time.perf_counter() - start_s
+        return rollout
+
     def _judge(self, rollout: Rollout) -> tuple[np.ndarray, np.ndarray]:
         """(advantages, returns), float64[T, N] each."""
         advantages_TN = advantages(
@@ -215,15 +226,17 @@ class PPO(Algorithm):
         )  # fmt: skip
         return advantages_TN, advantages_TN + rollout.values_TN
 
-    def _share(self, rollout: Rollout, returns_TN: np.ndarray, rollout_s: float) -> None:
+    def _share(self, rollout: Rollout, returns_TN: np.ndarray) -> None:
         """Tells all ranks what this one has met; every rank then knows the same figures, and of the same problem."""
         error_TN = returns_TN - rollout.values_TN
         told = self.ranks.gather(
             {
                 "problem": rollout.problem(), "steps": rollout.num_steps, "length": len(rollout.actions_TN),
-                "ended": [[one.family, one.success, one.steps, one.num_invalid, one.total_reward] for one in rollout.ended],
+                "ended": [
+                    [one.family, one.success, one.steps, one.num_invalid, one.total_reward] for one in rollout.ended
+                ],
                 "moments": [float(part.sum()) for part in (returns_TN, returns_TN**2, error_TN, error_TN**2)],
-                "seconds": [rollout_s, rollout.seconds["env"]],
+                "seconds": [rollout.seconds["rollout"], rollout.seconds["env"]],
                 "views": [self.views.hits, self.views.misses, self.views.seconds] if self.views else None,
             }
         )  # fmt: skip

@@ -14,7 +14,10 @@ class Counter(Protocol):
     """A key-value store that counts; `torch.distributed.Store` is one."""
 
     def add(self, key: str, amount: int, /) -> int:
-        """Adds to a count and returns it."""
+        """Adds to a count, 0 if there is none, and returns it."""
+
+    def delete_key(self, key: str, /) -> bool:
+        """Removes a count; returns whether there was one."""
 
 
 class Preemption:
@@ -28,7 +31,7 @@ class Preemption:
         least: share of its own steps that a rank collects in any case.
         """
         self.counter = counter if share < 1 and ranks > 1 else None
-        self.wanted, self.least = math.ceil(share * ranks), least
+        self.wanted, self.least = math.ceil(round(share * ranks, 6)), least  # 0.07 * 100 is a little more than 7
 
     def should_stop(self, update: int, steps: int, total: int) -> bool:
         """Whether to stop after so many of all steps."""
@@ -40,6 +43,11 @@ class Preemption:
         """Tells the others that this rank's rollout is over."""
         if self.counter is not None:
             self.counter.add(_key(update), 1)
+
+    def forget(self, update: int) -> None:
+        """Drops the count of an update once all have finished; by one rank, else millions of them would pile up."""
+        if self.counter is not None:
+            self.counter.delete_key(_key(update))
 
 
 def _key(update: int) -> str:

@@ -3,25 +3,52 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast
 
+from llarp.config import TrainConfig
+from llarp.errors import UserError
+
+T = TypeVar("T")
+
+_PRECISION = {"none": "no", "bf16": "bf16"}
+"""In accelerate's words."""
+
 
 class Ranks:
     """The processes that train together; each of them has one of these. Every method is called by all of them."""
 
-    def __init__(self, accelerator: Accelerator) -> None:
-        self.accelerator = accelerator
+    def __init__(self, accelerator: Accelerator, machines: int = 1) -> None:
+        self.accelerator, self.machines = accelerator, machines
         self.rank, self.count = accelerator.process_index, accelerator.num_processes
         self.device = accelerator.device
+
+    @classmethod
+    def meet(cls, config: TrainConfig) -> Ranks:
+        """Waits for all of them; UserError when there are not as many as the parameters say."""
+        accelerator = Accelerator(mixed_precision=_PRECISION[config.mixed_precision])
+        if accelerator.num_processes != config.processes:
+            raise UserError(
+                f"{config.processes} processes wanted, {accelerator.num_processes} running",
+                "train.processes",
+                "start it with the command of llarp.learn.launch",
+            )
+        if accelerator.device.type == "cpu":
+            torch.set_num_threads(1)
+        return cls(accelerator, config.machines)
 
     @property
     def is_first(self) -> bool:
         """Whether this one writes files and tells how it goes."""
         return self.rank == 0
+
+    def machine(self, rank: int) -> int:
+        """Number of the machine that a rank is on."""
+        return rank * self.machines // self.count
 
     def sum(self, tensor: torch.Tensor) -> torch.Tensor:
         """The sum over all ranks, the same on each."""
@@ -37,6 +64,30 @@ class Ranks:
         padded[0, : len(data)] = data
         rows = self.accelerator.gather(padded).cpu()
         return [json.loads(bytes(row[:size].numpy())) for row, size in zip(rows, sizes, strict=True)]
+
+    def alike(self, work: Callable[[], T]) -> T:
+        """What `work` returns here, once it has ended well on every rank.
+
+        Without this the others would wait for a rank that has given up.
+
+        Raises:
+            UserError: it did so on some rank; every rank then raises what the first of those did.
+
+        """
+        result, problem = None, None
+        try:
+            result = work()
+        except UserError as error:
+            problem = error
+        where = None if problem is None or problem.where is None else str(problem.where)
+        told = self.gather(problem and [problem.what, where, problem.do])
+        for rank, said in enumerate(told):
+            if said is not None:
+                what, where, do = said
+                if self.machines > 1:
+                    where = f"machine {self.machine(rank)}{'' if where is None else f', {where}'}"
+                raise UserError(what, where, do) from problem
+        return result  # type: ignore[return-value]
 
     def from_first(self, data: bytes | None) -> bytes:
         """The bytes that the first rank gave; the others give None."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -21,6 +21,9 @@ import torch
 from llarp.environments.vector import Ended, VectorEnvironment
 from llarp.policy.llarp import LLaRPPolicy
 from llarp.policy.memory import Memory
+from llarp.policy.packed_linear import packed
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,7 @@ class Rollout:
     segments: list[Segment]
     ended: list[Ended]
     seconds: dict[str, float] = field(default_factory=dict)
-    """By part: policy, env."""
+    """By part: policy, env; rollout: all of it, set by the caller."""
 
     @property
     def num_steps(self) -> int:
@@ -106,6 +109,7 @@ class Collector:
         self.cache = policy.cache(count, horizon + 1)
         self.start = len(policy.actions)
         self._every = np.arange(count)
+        self._environment_s = 0.0
         self._previous_N = np.full(count, self.start)
         self._seen: list[list[np.ndarray]] = [[] for _ in range(count)]
         """Per episode under way, the features of its frames before the present one."""
@@ -127,22 +131,25 @@ class Collector:
             should_stop: asked after every step, given how many there were.
 
         """
+        self._environment_s, start_s = 0.0, time.perf_counter()
+        with packed(self.policy.adapters):
+            rollout = self._play(rng, should_stop)
+        elapsed_s = time.perf_counter() - start_s
+        rollout.seconds |= {"env": self._environment_s, "policy": elapsed_s - self._environment_s}
+        return rollout
+
+    def _play(self, rng: np.random.Generator, should_stop: Callable[[int], bool]) -> Rollout:
         count = self.environment.num_envs
         memories = self._begin()
         instructions, begun = self.environment.instructions, [0] * count
         rows: dict[str, list[np.ndarray]] = {name: [] for name in _COLUMNS}
         segments: list[Segment] = []
         ended: list[Ended] = []
-        environment_s, start_s = 0.0, time.perf_counter()
         for step in range(self.steps):
-            asked_s = time.perf_counter()
-            features_NPD = self.environment.observe()
-            environment_s += time.perf_counter() - asked_s
+            features_NPD = self._ask(self.environment.observe)
             logits_NA, values_N = self.policy.step(features_NPD, self._previous_N, self.cache, self._every)
             actions_N, log_probs_N = sample(logits_NA, rng.random(count))
-            asked_s = time.perf_counter()
-            result = self.environment.step(actions_N)
-            environment_s += time.perf_counter() - asked_s
+            result = self._ask(self.environment.step, actions_N)
             row = {
                 "features": features_NPD, "previous": self._previous_N.copy(), "actions": actions_N,
                 "log_probs": log_probs_N, "values": values_N.cpu().numpy(), "rewards": result.rewards_N,
@@ -154,12 +161,11 @@ class Collector:
             ended += result.ended
             self._remember(features_NPD, actions_N)
             places = np.flatnonzero(result.terminated_N | result.truncated_N)
+            for place in places.tolist():
+                memory = memories.pop(place, None)
+                segments.append(Segment(place, begun[place], step + 1, instructions[place], memory))
+                begun[place] = step + 1
             if len(places):
-                for place in places.tolist():
-                    segments.append(
-                        Segment(place, begun[place], step + 1, instructions[place], memories.pop(place, None))
-                    )
-                    begun[place] = step + 1
                 instructions = self.environment.instructions
                 self._start_episodes(places, instructions)
             if should_stop(step + 1):
@@ -170,17 +176,19 @@ class Collector:
             for place in range(count)
             if begun[place] < taken
         ]
-        asked_s = time.perf_counter()
-        features_NPD = self.environment.observe()
-        environment_s += time.perf_counter() - asked_s
+        features_NPD = self._ask(self.environment.observe)
         _, last_values_N = self.policy.step(features_NPD, self._previous_N, self.cache, self._every)
+        columns: dict[str, Any] = {f"{name}_{axes}": np.stack(rows[name]) for name, axes in _COLUMNS.items()}
         return Rollout(
-            **{f"{name}_{axes}": np.stack(rows[name]) for name, axes in _COLUMNS.items()},
-            last_values_N=last_values_N.cpu().numpy(),
-            segments=segments,
-            ended=ended,
-            seconds={"env": environment_s, "policy": time.perf_counter() - start_s - environment_s},
-        )
+            **columns, last_values_N=last_values_N.cpu().numpy(), segments=segments, ended=ended,
+        )  # fmt: skip
+
+    def _ask(self, question: Callable[..., T], *arguments: Any) -> T:
+        """What the environment answers, its time counted."""
+        start_s = time.perf_counter()
+        answer = question(*arguments)
+        self._environment_s += time.perf_counter() - start_s
+        return answer
 
     def _begin(self) -> dict[int, Memory]:
         """Reads all that the episodes under way have seen, anew; returns it for those that are not at their start."""

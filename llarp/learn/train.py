@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -12,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from accelerate import Accelerator
 
 from llarp.config import Params, PPOConfig
 from llarp.environments.base import AnyEpisode, Environment
@@ -20,6 +20,7 @@ from llarp.errors import UserError
 from llarp.learn.algorithm import Algorithm, Share
 from llarp.learn.checkpoint import Checkpoints, check_writable
 from llarp.learn.cloning import Cloning, sample_features
+from llarp.learn.dagger import Mixture, collect
 from llarp.learn.demonstrations import Demonstrations
 from llarp.learn.ppo import PPO
 from llarp.learn.ranks import Ranks
@@ -27,14 +28,20 @@ from llarp.learn.rollout import Collector
 from llarp.learn.trainer import OnMetrics, Trainer
 from llarp.policy.backbones import load_backbone
 from llarp.policy.llarp import LLaRPPolicy
-from llarp.vision.base import FeatureStore
+from llarp.progress import Progress
+from llarp.vision.base import Encoder, FeatureStore
+from llarp.vision.layered import Layered
+from llarp.vision.memory import BoundedStore, MemoryStore
 from llarp.vision.views import ViewFeatures
 
-_UNIMPORTANT = {"checkpoint_every", "keep_checkpoints", "log_every", "prefix_cache_gib", "view_cache_gib", "address"}
+_OWN = {"address", "keep_checkpoints", "log_every", "prefix_cache_gib", "view_cache_gib"}
+"""Parameters in which the machines of one training may differ."""
+
+_UNIMPORTANT = _OWN | {"checkpoint_every", "machines"}
 """Parameters that change nothing of what is learnt: a training goes on with other ones."""
 
-_PRECISION = {"none": "no", "bf16": "bf16"}
-"""In accelerate's words."""
+_DECISIVE = ("seed", "environment", "simulator", "camera", "reward", "policy", "train", "ppo")
+"""Sections that every machine must have alike."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +61,9 @@ class Playground:
 
     environment: Environment
     episodes: Sequence[AnyEpisode]
-    views: Callable[[], ViewFeatures]
-    """Makes this rank's eyes."""
+    encoder: Encoder
+    store: FeatureStore
+    """Features of views that were encoded before; never written to."""
     digest: str
     """Of the episodes, the encoder and whatever else decides what can be met."""
 
@@ -67,6 +75,7 @@ def train(
     out: Path,
     on_metrics: Callable[[str], OnMetrics],
     checkpoints: Path,
+    ranks: Ranks | None = None,
 ) -> None:
     """Trains adapters and saves the policy; runs inside each rank.
 
@@ -80,40 +89,69 @@ def train(
         out: folder of the saved policy; replaced.
         on_metrics: given the name of a phase, who gets its figures on the first rank.
         checkpoints: folder, with one folder for each phase. They are removed when the policy has been saved.
+        ranks: all that train together; None: they meet here.
 
     Raises:
-        UserError: the number of ranks is not `train.processes`, a feature is missing, an instruction is too long, a
-            folder cannot be written, the backbone is missing or has other weights, or learning has failed.
-            Every rank raises it alike.
+        UserError: the number of ranks is not `train.processes`, machines have other parameters, code or data than the
+            first, a feature is missing, an instruction is too long, a folder cannot be written, the backbone is
+            missing or has other weights, or learning has failed. Every rank raises it alike.
         SystemExit: the process was asked to end; a checkpoint has been written.
 
     """
-    if not shown.demonstrations:
-        raise UserError("there is nothing to learn from", "demonstrations", "raise episodes.train")
-    accelerator = Accelerator(mixed_precision=_PRECISION[params.train.mixed_precision])
-    if accelerator.num_processes != params.train.processes:
-        raise UserError(
-            f"{params.train.processes} processes wanted, {accelerator.num_processes} running",
-            "train.processes",
-            "start it with the command of llarp.learn.launch",
-        )
-    if accelerator.device.type == "cpu":
-        torch.set_num_threads(1)
-    ranks = Ranks(accelerator)
-    for folder in (out.parent, checkpoints):
-        check_writable(folder)
-    training = _Training(params, shown, playground, on_metrics, checkpoints, ranks)
+    ranks = ranks or Ranks.meet(params.train)
+    _compare(params, ranks)
+
+    def prepare() -> _Training:
+        if not shown.demonstrations:
+            raise UserError("there is nothing to learn from", "demonstrations", "raise episodes.train")
+        for folder in (out.parent, checkpoints):
+            check_writable(folder)
+        return _Training(params, shown, playground, on_metrics, checkpoints, ranks)
+
+    training = ranks.alike(prepare)
     phases = params.train.algorithm.split("+")
     if "bc" in phases:
         training.clone()
+        for number in range(params.train.dagger_rounds):
+            training.correct(number)
     if "ppo" in phases:
         training.reinforce(cloned="bc" in phases)
-    if ranks.is_first:
-        training.policy.save(out)
-        for folder in training.folders:
-            Checkpoints(folder, "", 1).clear(all_trainings=True)
-            folder.rmdir()
-    ranks.wait()
+    ranks.alike(lambda: training.finish(out))
+
+
+def _compare(params: Params, ranks: Ranks) -> None:
+    """UserError when a machine differs from the first: its ranks and the others' would wait for each other in vain."""
+
+    def refuse_other() -> None:
+        for key, value in mine.items():
+            if value != first.get(key):
+                raise UserError(
+                    f"is {value} here, but {first.get(key)} on the first machine", key,
+                    "give every machine the same commit, params.yaml and data",
+                )  # fmt: skip
+
+    code = _code() if ranks.machines > 1 else ""
+    mine = json.loads(json.dumps({**_flat(params), "code": code}))
+    first = json.loads(ranks.from_first(json.dumps(mine).encode() if ranks.is_first else None))
+    ranks.alike(refuse_other)
+
+
+def _flat(params: Params) -> dict[str, Any]:
+    """What every machine must have alike, by `section.key`."""
+    flat: dict[str, Any] = {}
+    for name, section in params.model_dump(include=set(_DECISIVE)).items():
+        values = section if isinstance(section, dict) else {"": section}
+        flat |= {f"{name}.{key}".rstrip("."): value for key, value in values.items() if key not in _OWN}
+    return flat
+
+
+def _code() -> str:
+    """Digest of this package: ranks that run different code may not even say the same things to each other."""
+    package = Path(__file__).parents[1]
+    digest = hashlib.sha256()
+    for file in sorted(package.rglob("*.py")):
+        digest.update(file.relative_to(package).as_posix().encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()[:12]
 
 
 class _Training:
@@ -131,6 +169,7 @@ class _Training:
         self.params, self.shown, self.playground, self.ranks = params, shown, playground, ranks
         self.on_metrics, self.checkpoints = on_metrics, checkpoints
         self.folders: list[Path] = []
+        self.demonstrations, self.store = shown.demonstrations, shown.store
         torch.manual_seed(params.seed)  # every rank starts with the same adapters
         self.policy = LLaRPPolicy(
             load_backbone(params.policy),
@@ -148,13 +187,38 @@ class _Training:
         """Behaviour cloning."""
         share = Share(self.ranks.rank, self.ranks.count)
         config, seed = self.params.train, self.params.seed
-        self._run("bc", config, Cloning(config, self.policy, self.shown.demonstrations, self.shown.store, seed, share))
+        self._run("bc", config, Cloning(config, self.policy, self.demonstrations, self.store, seed, share))
+
+    def correct(self, number: int) -> None:
+        """A round of DAgger: the learner plays, and cloning goes on with what the expert would have done.
+
+        Every rank plays all the episodes: what they are told must be the same, and features are not sent about.
+        """
+        ground, config, seed = self.playground, self.params.train, self.params.seed
+        assert ground is not None, "DAgger needs a playground"
+        views = ViewFeatures(ground.encoder, ground.store, MemoryStore(ground.encoder.num_tokens, ground.encoder.dim))
+        rng = np.random.default_rng([seed, number])
+        chosen = rng.permutation(len(ground.episodes))[: config.dagger_episodes]
+        episodes = [ground.episodes[int(place)] for place in chosen]
+        with Progress(f"DAgger, round {number + 1}", len(episodes), "episode") as progress:
+            found = collect(
+                self.policy, episodes, ground.environment, views, config.batch_size, Mixture(seed, number),
+                progress.update,
+            )  # fmt: skip
+        self.demonstrations = Demonstrations([*self.demonstrations, *found], self.demonstrations.actions)
+        self.store = Layered(self.store, views.overlay)
+        again = config.model_copy(update={"epochs": config.dagger_epochs})
+        share = Share(self.ranks.rank, self.ranks.count)
+        cloning = Cloning(again, self.policy, self.demonstrations, self.store, seed + number + 1, share)
+        self._run(f"dagger{number + 1}", again, cloning)
 
     def reinforce(self, cloned: bool) -> None:
         """PPO."""
         ground, config, seed = self.playground, self.params.ppo, self.params.seed
         assert ground is not None, "reinforcement learning needs a playground"
-        views = ground.views()
+        limit_bytes = int(config.view_cache_gib * 2**30)
+        overlay = BoundedStore(ground.encoder.num_tokens, ground.encoder.dim, limit_bytes)
+        views = ViewFeatures(ground.encoder, ground.store, overlay)
         played = ground.environment.vector(ground.episodes, config.num_envs, views, (seed, self.ranks.rank))
         collector = Collector(self.policy, played, config.rollout_steps, ground.environment.horizon)
         ppo = PPO(
@@ -163,14 +227,33 @@ class _Training:
         )  # fmt: skip
         self._run("ppo", config, ppo)
 
+    def finish(self, out: Path) -> None:
+        """Saves the policy; its checkpoints are of no more use."""
+        if self.ranks.is_first:
+            self.policy.save(out)
+            for folder in self.folders:
+                shutil.rmtree(folder)
+
     def _run(self, phase: str, config: Any, algorithm: Algorithm) -> None:
-        self.identity = [*self.identity, phase, config.model_dump(exclude=_UNIMPORTANT), algorithm.validate()]
+        digest = self.ranks.alike(algorithm.validate)
+        self.identity = [*self.identity, phase, config.model_dump(exclude=_UNIMPORTANT), digest]
         fingerprint = hashlib.sha256(json.dumps(self.identity).encode()).hexdigest()
+        self._compare(phase, fingerprint)
         folder = self.checkpoints / phase
         self.folders.append(folder)
         kept = Checkpoints(folder, fingerprint, self.params.train.keep_checkpoints)
         on_metrics = self.on_metrics(phase)
         Trainer(self.policy.adapters, algorithm, self.ranks, kept, self.params.seed, on_metrics).run()
+
+    def _compare(self, phase: str, fingerprint: str) -> None:
+        """UserError when a rank would learn from something else than the first."""
+        for rank, other in enumerate(told := self.ranks.gather(fingerprint)):
+            if other != told[0]:
+                machine = f"machine {self.ranks.machine(rank)}, " if self.ranks.machines > 1 else ""
+                raise UserError(
+                    "has other data or another backbone than the first", f"{machine}{phase}",
+                    "give every machine the same commit, params.yaml and data",
+                )  # fmt: skip
 
     def _sample(self) -> np.ndarray:
         """float16[N, P, D] features of demonstrations, to standardise by."""

@@ -8,6 +8,7 @@ rank then takes the same optimiser step from the same start.
 from __future__ import annotations
 
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -19,7 +20,7 @@ import torch
 
 from llarp.errors import UserError
 from llarp.learn.algorithm import Algorithm
-from llarp.learn.checkpoint import Checkpoints, Saved, load_snapshot, snapshot
+from llarp.learn.checkpoint import Checkpoints, Saved, from_bytes, load_snapshot, snapshot, to_bytes
 from llarp.learn.ranks import Ranks
 from llarp.progress import Progress
 
@@ -56,16 +57,16 @@ class Trainer:
 
         Raises:
             UserError: a loss or gradient is not finite, or the algorithm gives up. Every rank raises it alike.
-            SystemExit: a rank was asked to end (SIGTERM); a checkpoint has been written.
+            SystemExit: a rank was asked to end (SIGTERM or Ctrl-C); a checkpoint has been written.
 
         """
         algorithm, first = self.algorithm, self._restore()
         if first == 0:
-            algorithm.prepare()
+            self._begin()
         meter, update = Meter(algorithm.metric_names), first
         done, total = algorithm.progress
         bar = Progress(algorithm.title, total, "step") if self.ranks.is_first else nullcontext()
-        with _heard_sigterm() as asked, bar as progress:
+        with _heard_signals() as asked, bar as progress:
             if progress:
                 progress.update(done)
             while done < total:
@@ -80,7 +81,7 @@ class Trainer:
                     self._save(update)
                 if progress:
                     progress.update(done - before, **algorithm.shown(figures))
-                if is_asked and not last:
+                if is_asked:
                     raise SystemExit(128 + signal.SIGTERM)
 
     def _update(self, update: int, meter: Meter, asked: list[int]) -> tuple[dict[str, float], bool]:
@@ -88,7 +89,7 @@ class Trainer:
         algorithm = self.algorithm
         random = np.random.SeedSequence([self.seed, update, self.ranks.rank])
         torch.manual_seed(int(random.generate_state(1)[0]))
-        lr, grad_norm, is_asked = algorithm.learning_rate(), 0.0, False
+        lr, grad_norm, is_asked = algorithm.learning_rate(update), 0.0, False
         done = algorithm.progress[0]
         for number, batch in enumerate(algorithm.batches(update)):
             totals, grad_norm = self._step(batch, lr, bool(asked), f"update {update + 1}, optimiser step {number + 1}")
@@ -115,7 +116,8 @@ class Trainer:
         if not totals[0]:
             return totals[:-1], 0.0
         for parameter in self.parameters:
-            parameter.grad /= totals[0]
+            if parameter.grad is not None:
+                parameter.grad /= totals[0]
         grad_norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.algorithm.optimisation.max_grad_norm)
         if not (
             np.isfinite(totals[-1]) and torch.isfinite(grad_norm)
@@ -130,19 +132,31 @@ class Trainer:
         return totals[:-1], float(grad_norm)
 
     def _reduce(self, numbers: Sequence[float]) -> np.ndarray:
-        """Sums gradients and numbers over the ranks, in one message; a parameter without gradient counts as zero."""
+        """Sums gradients and numbers over the ranks, in one message.
+
+        A parameter without a gradient counts as zero beside ranks that have one. If none has, it stays without, so that
+        the optimiser leaves it and its moments alone.
+        """
+        if self.ranks.count == 1:
+            return np.array(numbers, np.float64)
+        known = [float(parameter.grad is not None) for parameter in self.parameters]
         for parameter in self.parameters:
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
-        if self.ranks.count == 1:
-            return np.array(numbers, np.float64)
         gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
-        extra = torch.tensor(numbers, dtype=torch.float32, device=gradients[0].device)
+        extra = torch.tensor([*known, *numbers], dtype=torch.float32, device=gradients[0].device)
         total = self.ranks.sum(torch.cat([*(gradient.flatten() for gradient in gradients), extra]))
-        parts = total.split([gradient.numel() for gradient in gradients] + [len(numbers)])
-        for gradient, part in zip(gradients, parts, strict=False):
-            gradient.copy_(part.view_as(gradient))
-        return parts[-1].double().cpu().numpy()
+        *parts, known_by, sums = total.split([*(one.numel() for one in gradients), len(known), len(numbers)])
+        for parameter, part, ranks in zip(self.parameters, parts, known_by.tolist(), strict=True):
+            parameter.grad = part.view_as(parameter) if ranks else None
+        return sums.double().cpu().numpy()
+
+    def _begin(self) -> None:
+        """Prepares a fresh training; all start with the first rank's numbers, as other machines may round otherwise."""
+        self.ranks.alike(self.algorithm.prepare)
+        if self.ranks.count > 1:
+            state = to_bytes(self.adapters.state_dict()) if self.ranks.is_first else None
+            self.adapters.load_state_dict(from_bytes(self.ranks.from_first(state)))
 
     def _restore(self) -> int:
         """Goes on from the newest checkpoint that the first rank has; returns its updates, 0 when there is none."""
@@ -159,8 +173,12 @@ class Trainer:
 
     def _save(self, update: int) -> None:
         states = self.ranks.gather(self.algorithm.state())
-        if self.ranks.is_first:
-            self.checkpoints.save(snapshot(update, states, self.adapters, self.optimizer))
+
+        def save() -> None:
+            if self.ranks.is_first:
+                self.checkpoints.save(snapshot(update, states, self.adapters, self.optimizer))
+
+        self.ranks.alike(save)
 
 
 class Meter:
@@ -205,19 +223,20 @@ class Meter:
 
 
 @contextmanager
-def _heard_sigterm() -> Iterator[list[int]]:
-    """Notes SIGTERM instead of ending at once, so that a checkpoint can be written; the list then is not empty."""
+def _heard_signals() -> Iterator[list[int]]:
+    """Notes signals instead of ending at once, so that a checkpoint can be written; the list then is not empty."""
     asked: list[int] = []
 
     def hear(number: int, frame: FrameType | None) -> None:
         asked.append(number)
 
-    try:
-        before = signal.signal(signal.SIGTERM, hear)
-    except ValueError:  # not in the main thread, where signals are not ours
+    if threading.current_thread() is not threading.main_thread():  # where signals are not ours
         yield asked
         return
+    # The launcher of ranks passes on what it gets itself: SIGINT on Ctrl-C.
+    before = {number: signal.signal(number, hear) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield asked
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,7 +1,7 @@
 """The trained part of LLaRP: images in, skills and values out (arXiv 2310.17722, section 3 and appendix).
 
-Shapes: N frames, P visual tokens of width D per frame (E x E patches, or one), S tokens that a frame becomes, W width of
-the backbone, H hidden width, A actions.
+Shapes: N frames, P visual tokens of width D per frame (E x E patches, or one), S tokens that a frame becomes, W width
+of the backbone, H hidden width, A actions.
 
 Deviations from the paper:
 * Features are standardised with the training set's mean and deviation, and the frame's token ends in a LayerNorm whose
@@ -10,6 +10,8 @@ Deviations from the paper:
   position, pooled by maximum and mean: an object is wherever one patch shows it. With one visual token it is the
   paper's network. With `policy.visual_tokens` > 1 a resampler makes that many of them instead.
 * With `policy.previous_action` the action before comes as a token of its own before each frame.
+* The release's 22.6 M trained parameters hold 0.3 M of an embedding of actions that only its option of action inputs
+  reads; here it exists with that option alone, so that without it they are 22.3 M.
 """
 
 import math
@@ -18,6 +20,7 @@ import torch
 from torch import nn
 
 from llarp.errors import UserError
+from llarp.policy.packed_linear import PackableLinear as Linear
 from llarp.policy.resampler import Resampler
 
 _PATCH_SHARE = 4
@@ -52,7 +55,7 @@ class ObservationAdapter(nn.Module):
         self.resampler = Resampler(tokens, dim, visual_tokens, hidden) if visual_tokens > 1 else None
         self.patches = _Patches(tokens, dim, max(8, hidden // _PATCH_SHARE)) if tokens > 1 == visual_tokens else None
         inner = hidden if self.resampler else self.patches.width if self.patches else dim
-        self.head = nn.Sequential(nn.Linear(inner, hidden), nn.ReLU(), nn.Linear(hidden, width))
+        self.head = nn.Sequential(Linear(inner, hidden), nn.ReLU(), Linear(hidden, width))
         self.norm = nn.LayerNorm(width)
         nn.init.constant_(self.norm.weight, scale)
 
@@ -102,11 +105,11 @@ class ActionAdapter(nn.Module):
     def __init__(self, width: int, hidden: int, num_actions: int) -> None:
         super().__init__()
         self.trunk = nn.Sequential(
-            nn.Linear(width, hidden), nn.LayerNorm(hidden), nn.ReLU(),
-            nn.Linear(hidden, hidden), nn.LayerNorm(hidden), nn.ReLU(),
+            Linear(width, hidden), nn.LayerNorm(hidden), nn.ReLU(),
+            Linear(hidden, hidden), nn.LayerNorm(hidden), nn.ReLU(),
         )  # fmt: skip
-        self.actor = nn.Linear(hidden, num_actions)
-        self.critic = nn.Linear(hidden, 1)
+        self.actor = Linear(hidden, num_actions)
+        self.critic = Linear(hidden, 1)
 
     def forward(self, hidden_NW: torch.Tensor, critic_only: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
         """(logits [N, A], values [N]).
@@ -147,6 +150,8 @@ class Adapters(nn.Module):
         scale: float = 1.0,
         visual_tokens: int = 1,
         previous_action: bool = False,
+        observation_hidden: int | None = None,
+        lora: nn.Module | None = None,
     ) -> None:
         """Args:
         token_shape: (P, D).
@@ -156,11 +161,14 @@ class Adapters(nn.Module):
         scale: root mean square of a token at the start.
         visual_tokens: tokens that the observation adapter makes of a frame.
         previous_action: whether the action before is a token too.
+        observation_hidden: H of the observation adapter; None: the same.
+        lora: what is trained in the backbone, which goes on using it; None: nothing.
         """
         super().__init__()
-        self.observation = ObservationAdapter(token_shape, hidden, width, scale, visual_tokens)
+        self.observation = ObservationAdapter(token_shape, observation_hidden or hidden, width, scale, visual_tokens)
         self.previous = PreviousAction(num_actions, width, scale) if previous_action else None
         self.action = ActionAdapter(width, hidden, num_actions)
+        self.lora = lora
         self.num_actions = num_actions
         self.tokens_per_frame = visual_tokens + previous_action
         """S."""

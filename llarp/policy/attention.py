@@ -9,45 +9,49 @@ import math
 import numpy as np
 from numba import njit
 
-_LANES = 16
-"""Scores are computed in whole vectors; those beyond the end are then left out."""
-
 
 # No flags that assume there is no NaN: a NaN must come out as one.
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc", "arcp", "nsz"})
 def attend(
     query_NQD: np.ndarray,
-    keys_RHDC: np.ndarray,
+    new_keys_NHD: np.ndarray,
+    new_values_NHD: np.ndarray,
+    keys_RHCD: np.ndarray,
     values_RHCD: np.ndarray,
     row_N: np.ndarray,
-    end_N: np.ndarray,
+    column_N: np.ndarray,
     out_NQD: np.ndarray,
 ) -> None:
-    """Fills `out` with the values that each query finds.
+    """Writes new keys and values into the cache, and fills `out` with the values that each query finds.
 
     Args:
         query_NQD: float32, scaled already.
-        keys_RHDC: float32; C a multiple of 16, columns beyond the ends finite.
-        values_RHCD: float32.
-        row_N: int64 row that a token looks at.
-        end_N: int64 tokens of that row that it sees: itself and all before it.
+        new_keys_NHD: float32.
+        new_values_NHD: float32.
+        keys_RHCD: float32 cache.
+        values_RHCD: float32 cache.
+        row_N: int64 row of each token.
+        column_N: int64 column of each token, ascending within a row: it sees that and all before it.
         out_NQD: float32.
 
     """
     num_tokens, heads, width = query_NQD.shape
-    group = heads // keys_RHDC.shape[1]
-    score = np.empty(keys_RHDC.shape[3], np.float32)
+    group = heads // keys_RHCD.shape[1]
+    score = np.empty(keys_RHCD.shape[2], np.float32)
     for token in range(num_tokens):
-        row, end = row_N[token], end_N[token]
-        padded = (end + _LANES - 1) // _LANES * _LANES
-        for head in range(heads):
-            keys, values = keys_RHDC[row, head // group], values_RHCD[row, head // group]
-            query, out = query_NQD[token, head], out_NQD[token, head]
-            for key in range(padded):
-                score[key] = np.float32(0.0)
+        row, end = row_N[token], column_N[token] + 1
+        for head in range(keys_RHCD.shape[1]):
             for d in range(width):
-                for key in range(padded):
-                    score[key] += query[d] * keys[d, key]
+                keys_RHCD[row, head, end - 1, d] = new_keys_NHD[token, head, d]
+                values_RHCD[row, head, end - 1, d] = new_values_NHD[token, head, d]
+        for head in range(heads):
+            keys, values = keys_RHCD[row, head // group], values_RHCD[row, head // group]
+            query, out = query_NQD[token, head], out_NQD[token, head]
+            for key in range(end):
+                product = np.float32(0.0)
+                for d in range(width):
+                    product += query[d] * keys[key, d]
+                score[key] = product
             largest = score[0]
             for key in range(1, end):
                 largest = max(largest, score[key])

@@ -44,6 +44,14 @@ class Backbone(ABC):
     max_instruction_tokens: int
     """Longer instructions are refused."""
 
+    @property
+    @abstractmethod
+    def device(self) -> torch.device:
+        """Where the weights are."""
+
+    lora_weights: torch.nn.ParameterDict | None = None
+    """What is trained in it, for the adapters to hold: see `lora`. None: it is frozen altogether."""
+
     @abstractmethod
     def tokenize(self, instructions: Sequence[str]) -> list[list[int]]:
         """Token ids of each instruction; UserError for one that is longer than the limit: none is ever cut."""
@@ -83,7 +91,7 @@ class Backbone(ABC):
             memories: what each of them has read before: the instruction, or more.
 
         Returns:
-            [N, D] hidden states; the gradient flows to the tokens and nowhere else.
+            [N, D] hidden states; the gradient flows to the tokens and LoRA's weights, and nowhere else.
 
         """
 
@@ -95,14 +103,16 @@ class Backbone(ABC):
 class Prefixes:
     """Reads instructions and keeps what was read, so that it is reused in every batch, epoch and rollout.
 
-    When the limit is reached, what was used least recently goes.
+    When the limit is reached, what was used least recently goes. On a CPU every instruction is read by itself: beside
+    others its last bits would be other ones, and a training that goes on, with nothing kept yet, would read it beside
+    others than the uninterrupted one did. That costs 7.5 ms instead of 4 ms for each.
     """
 
     def __init__(self, backbone: Backbone, limit_bytes: int = 0, batch_size: int = 16) -> None:
         """Args:
         backbone: who reads.
         limit_bytes: most bytes of keys and values to keep; 0 keeps nothing.
-        batch_size: instructions read at once.
+        batch_size: instructions read at once, on a GPU.
         """
         self.backbone, self.limit_bytes, self.batch_size = backbone, limit_bytes, batch_size
         self.num_bytes = 0
@@ -119,8 +129,9 @@ class Prefixes:
         ids = dict(zip(missing, self.backbone.tokenize(missing), strict=True))
         self.tokens_read += sum(map(len, ids.values()))
         missing.sort(key=lambda text: len(ids[text]))  # equal lengths side by side: little padding
-        for first in range(0, len(missing), self.batch_size):
-            texts = missing[first : first + self.batch_size]
+        size = 1 if self.backbone.device.type == "cpu" else self.batch_size
+        for first in range(0, len(missing), size):
+            texts = missing[first : first + size]
             for text, memory in zip(texts, self.backbone.prefix([ids[text] for text in texts]), strict=True):
                 found[text] = memory
                 self._keep(text, memory)

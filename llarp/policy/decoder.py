@@ -10,24 +10,25 @@ from llarp.errors import UserError
 from llarp.files import sha256
 from llarp.policy.backbone import Identity, check_sha256
 from llarp.policy.fused_backbone import FusedBackbone
+from llarp.policy.numbers import loading
 from llarp.policy.transformer import check_positions, quiet
-from llarp.tasks.episode import HORIZON
 
 _FILES = ["*.json", "*.safetensors", "*.model", "*.txt"]
 """What is fetched from the hub: weights as safetensors only, tokenizer, configuration; never code or pickles."""
 
 
 def load(config: PolicyConfig) -> FusedBackbone:
-    """Reads the frozen decoder in its own dtype; UserError when it is missing, has other weights, or does not fit."""
+    """Reads the frozen decoder; UserError when it is missing, has other weights, or does not fit."""
     from transformers import AutoModel, AutoTokenizer
 
+    options = loading(config)  # refuses what cannot be before anything is fetched
     folder = _folder(config)
     digest = weights_sha256(folder)
     check_sha256(digest, config, folder)
     with quiet():
         try:
             model = AutoModel.from_pretrained(
-                folder, dtype="auto", use_safetensors=True, local_files_only=True, trust_remote_code=False
+                folder, use_safetensors=True, local_files_only=True, trust_remote_code=False, **options
             )
             tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         except (OSError, ValueError, KeyError, ImportError) as error:
@@ -43,9 +44,17 @@ def load(config: PolicyConfig) -> FusedBackbone:
         raise UserError(f"{where}: not a decoder with plain attention in every layer", folder, "choose another model")
     positions = getattr(text, "max_position_embeddings", None) or 2**31
     window = getattr(text, "sliding_window", None) or positions
-    check_positions(min(positions, window), config.max_instruction_tokens, HORIZON, where)
+    check_positions(min(positions, window), config, where)
     identity = Identity(config.backbone, config.revision, digest)
-    backbone = FusedBackbone(model, tokenizer, identity, config.max_instruction_tokens, bidirectional=False)
+    backbone = FusedBackbone(
+        model,
+        tokenizer,
+        identity,
+        config.max_instruction_tokens,
+        bidirectional=False,
+        lora_rank=config.lora_rank,
+        is_compiled=config.compile,
+    )
     backbone.prefix([[0]])  # refuses a model that keeps no keys and values
     return backbone
 

@@ -185,6 +185,8 @@ def _rotate(x_NHD: torch.Tensor, turn_N1D: torch.Tensor) -> torch.Tensor:
 
 
 def _rms_norm(x_NW: torch.Tensor, eps: float) -> torch.Tensor:
+    if not (torch.is_grad_enabled() and x_NW.requires_grad):
+        return functional.rms_norm(x_NW, x_NW.shape[1:], None, eps)
     result: torch.Tensor = _RMSNorm.apply(x_NW, eps)
     return result
 
@@ -207,6 +209,9 @@ class _RMSNorm(torch.autograd.Function):
 
 
 def _gated(gate_up_NF: torch.Tensor) -> torch.Tensor:
+    if not (torch.is_grad_enabled() and gate_up_NF.requires_grad):
+        gate_NF, up_NF = gate_up_NF.chunk(2, 1)
+        return functional.silu(gate_NF).mul_(up_NF)
     result: torch.Tensor = _Gated.apply(gate_up_NF)
     return result
 

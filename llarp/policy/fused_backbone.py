@@ -17,22 +17,24 @@ from llarp.policy.memory import KeyValueCache, Memory
 from llarp.policy.packing import Packing, mask_of
 from llarp.policy.transformer import TransformerBackbone
 
-_LANES = 16
-
 
 class FusedBackbone(TransformerBackbone):
-    """Like its base, several times as fast for float32 on the CPU; elsewhere, or for other families, its base."""
+    """Like its base, several times as fast for float32 on the CPU.
+
+    Elsewhere, for other families, with LoRA and when compiled it is its base.
+    """
 
     def __init__(self, *args: Any, **options: Any) -> None:
         """As the base."""
         super().__init__(*args, **options)
-        self.fused: FusedModel | None = fuse(self.model)
+        self._may_fuse = self.lora is None and not options.get("is_compiled")
+        self.fused: FusedModel | None = fuse(self.model) if self._may_fuse else None
 
     def to(self, device: torch.device | str) -> None:
         """Moves the weights; off the CPU the base does the work."""
         if torch.device(device) != self.device:
             super().to(device)
-            self.fused = fuse(self.model)
+            self.fused = fuse(self.model) if self._may_fuse else None
 
     @torch.no_grad()
     def prefix(self, token_ids: Sequence[Sequence[int]]) -> list[Memory]:
@@ -56,8 +58,7 @@ class FusedBackbone(TransformerBackbone):
         """See `Backbone.cache`."""
         if self.fused is None:
             return super().cache(rows, tokens)
-        heads, wanted = self.fused.heads, self.max_instruction_tokens + tokens
-        capacity = -(-wanted // _LANES) * _LANES
+        heads, capacity = self.fused.heads, self.max_instruction_tokens + tokens
         return KeyValueCache((self.fused.num_layers, heads.pairs, heads.width), rows, capacity, torch.empty(0))
 
     @torch.no_grad()
@@ -68,16 +69,15 @@ class FusedBackbone(TransformerBackbone):
         if self.fused is None:
             return super().read(embeds_ND, lengths, cache, rows)
         row_N, column_N = cache.places(lengths, rows)
-        places = row_N.numpy(), column_N.numpy() + 1
-        keys, values = cache.keys.numpy(), cache.values.numpy()
+        places, keys, values = (row_N.numpy(), column_N.numpy()), cache.keys.numpy(), cache.values.numpy()
 
         def look(
             layer: int, queries_NQD: torch.Tensor, keys_NHD: torch.Tensor, values_NHD: torch.Tensor
         ) -> torch.Tensor:
-            cache.write(layer, row_N, column_N, keys_NHD, values_NHD)
-            found = torch.empty(queries_NQD.shape)
-            attend(queries_NQD.contiguous().numpy(), keys[layer], values[layer], *places, found.numpy())
-            return found.flatten(1)
+            found_NQD = torch.empty(queries_NQD.shape)
+            new = queries_NQD.numpy(), keys_NHD.numpy(), values_NHD.numpy()
+            attend(*new, keys[layer], values[layer], *places, found_NQD.numpy())
+            return found_NQD.flatten(1)
 
         hidden_ND = self.fused.run(embeds_ND, column_N, look)
         cache.advance(lengths, rows)

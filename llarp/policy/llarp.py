@@ -82,7 +82,7 @@ class LLaRPPolicy(Policy):
         actions: Sequence[str] = NAMES,
     ) -> None:
         """Args:
-        backbone: as `config` names it.
+        backbone: as `config` names it. With LoRA it is this policy's alone: another on it would share the weights.
         config: shape of the policy.
         token_shape: (P, D) of the features.
         sampling_seed: None takes the most probable action; a seed samples, the same whatever shares the batch.
@@ -93,9 +93,10 @@ class LLaRPPolicy(Policy):
         self.sampling_seed = sampling_seed
         self.actions = tuple(actions)
         self.prefixes = Prefixes(backbone, prefix_bytes)
+        assert (backbone.lora_weights is None) == (config.lora_rank == 0), "a backbone loaded for another policy"
         self.adapters = Adapters(
             token_shape, config.hidden, backbone.width, len(self.actions), backbone.embedding_rms,
-            config.visual_tokens, config.previous_action,
+            config.visual_tokens, config.previous_action, config.observation_hidden, backbone.lora_weights,
         )  # fmt: skip
 
     def to(self, device: torch.device | str) -> LLaRPPolicy:

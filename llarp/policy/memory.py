@@ -30,7 +30,10 @@ class Memory:
 
 
 class KeyValueCache:
-    """Keys and values of R episodes, allocated once; a step writes its tokens in place and copies nothing else."""
+    """Keys and values of R episodes, allocated once; a step writes its tokens in place and copies nothing else.
+
+    Who reads writes the new tokens' keys and values at `places`, layer by layer, and then calls `advance`.
+    """
 
     def __init__(self, shape: Sequence[int], rows: int, capacity: int, like: torch.Tensor) -> None:
         """Args:
@@ -40,18 +43,15 @@ class KeyValueCache:
         like: of the dtype and device wanted.
         """
         layers, heads, width = shape
-        # Keys stand with their width before their length: the product with one query then reads whole lines.
-        self.keys = like.new_zeros(layers, rows, heads, width, capacity)
-        """[layers, R, H, D, C]."""
-        self.values = like.new_zeros(layers, rows, heads, capacity, width)
-        """[layers, R, H, C, D]."""
+        self.keys, self.values = (like.new_zeros(layers, rows, heads, capacity, width) for _ in range(2))
+        """[layers, R, H, C, D] each."""
         self.lengths = np.zeros(rows, np.int64)
         """int64[R] tokens in each row."""
 
     @property
     def capacity(self) -> int:
         """C."""
-        return self.keys.shape[4]
+        return self.keys.shape[3]
 
     @property
     def num_bytes(self) -> int:
@@ -61,22 +61,14 @@ class KeyValueCache:
     def put(self, row: int, memory: Memory) -> None:
         """Begins a row anew with what an episode has read."""
         assert len(memory) <= self.capacity, "a longer memory than there is room for"
-        self.keys[:, row, :, :, : len(memory)] = memory.tensor[:, 0].transpose(-1, -2)
+        self.keys[:, row, :, : len(memory)] = memory.tensor[:, 0]
         self.values[:, row, :, : len(memory)] = memory.tensor[:, 1]
         self.lengths[row] = len(memory)
 
     def take(self, row: int) -> Memory:
         """A copy of what a row has read."""
         length = int(self.lengths[row])
-        keys, values = self.keys[:, row, :, :, :length].transpose(-1, -2), self.values[:, row, :, :length]
-        return Memory(torch.stack([keys, values], 1))
-
-    def write(
-        self, layer: int, row_N: torch.Tensor, column_N: torch.Tensor, keys_NHD: torch.Tensor, values_NHD: torch.Tensor
-    ) -> None:
-        """Writes N tokens into columns of rows; `advance` then counts them, once all layers have them."""
-        self.keys[layer].permute(0, 3, 1, 2)[row_N, column_N] = keys_NHD
-        self.values[layer].transpose(1, 2)[row_N, column_N] = values_NHD
+        return Memory(torch.stack([self.keys[:, row, :, :length], self.values[:, row, :, :length]], 1))
 
     def places(self, lengths: Sequence[int], rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
         """(int64[N] rows, int64[N] columns) of the next tokens of K rows, so many in each."""
@@ -89,5 +81,5 @@ class KeyValueCache:
         )
 
     def advance(self, lengths: Sequence[int], rows: np.ndarray) -> None:
-        """Counts tokens that were written."""
+        """Counts new tokens, once all layers have them."""
         self.lengths[rows] += np.asarray(lengths)

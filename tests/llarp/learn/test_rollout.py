@@ -96,7 +96,9 @@ def test_a_plain_forward_of_the_whole_sequence_finds_the_same(backbones, name):
         actions = torch.from_numpy(rollout.actions_TN[here])
         found = logits_TA[len(earlier) :].log_softmax(1).gather(1, actions[:, None])[:, 0]
         torch.testing.assert_close(found, torch.from_numpy(rollout.log_probs_TN[here]), rtol=0, atol=1e-4)
-        torch.testing.assert_close(values_T[len(earlier) :], torch.from_numpy(rollout.values_TN[here]), rtol=0, atol=1e-4)
+        torch.testing.assert_close(
+            values_T[len(earlier) :], torch.from_numpy(rollout.values_TN[here]), rtol=0, atol=1e-4
+        )
         whole.append(len(earlier))
     assert max(whole) > 1
 
@@ -143,7 +145,7 @@ def test_the_gradient_is_that_of_the_plain_forward_where_episodes_begin_in_the_r
 
 
 def test_truncated_episodes_are_worth_what_was_seen_last_and_others_nothing_more(backbones):
-    ppo, trainer = set_up(backbones["decoder"])
+    ppo, _ = set_up(backbones["decoder"])
     seen, rollout = [], None
     for update in range(4):
         rollout = next(ppo.batches(update)).rollout

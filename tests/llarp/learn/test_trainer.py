@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.numpy import load_file
-from toy_training import NAMES, PARAMS, POLICY, ROOT, SHAPE, TRAIN, Interrupted, changed, data, run
+from toy_training import NAMES, POLICY, ROOT, SHAPE, TRAIN, Interrupted, changed, data, run
 
 from llarp.errors import UserError
 from llarp.learn.algorithm import Share
@@ -71,7 +71,10 @@ def test_resumed_training_ends_with_the_very_weights_of_an_uninterrupted_one(uni
     with pytest.raises(Interrupted):
         run(out, stop_after=8)
     assert not out.exists()
-    assert sorted(path.name for path in Path(f"{out}.checkpoints/bc").glob("step_*")) == ["step_00000003", "step_00000006"]
+    assert sorted(path.name for path in Path(f"{out}.checkpoints/bc").glob("step_*")) == [
+        "step_00000003",
+        "step_00000006",
+    ]
     metrics = run(out)
     assert list(metrics) == [7, 8, 9, 10], "goes on after the checkpoint of step 6"
     assert_same(weights(out), weights(uninterrupted[0]))

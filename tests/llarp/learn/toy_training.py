@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from toy_world import ToyEnvironment, toy_views
+from toy_world import ToyEncoder, ToyEnvironment
 
 from llarp.config import load_params
 from llarp.learn.demonstrations import Demonstration, Demonstrations
@@ -72,7 +72,7 @@ def run(out: Path, stop_after: int | None = None, params=PARAMS, content=None, s
 
     demonstrations, store = content or data()
     environment = ToyEnvironment(PARAMS)
-    playground = Playground(environment, environment.episodes(), toy_views, "toy")
+    playground = Playground(environment, environment.episodes(), ToyEncoder(), MemoryStore(1, 16), "toy")
     shown = Shown(Demonstrations(demonstrations, NAMES), store, SHAPE)
     train(params, shown, playground, out, lambda phase: on_metrics, Path(f"{out}.checkpoints"))
     return metrics
