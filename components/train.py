@@ -87,12 +87,13 @@ def launch(params: Params, machine: int = 0) -> None:
 
     UserError of a rank is raised here, any other failure ends the program with its exit code.
     """
-    from llarp.learn.launch import launch_command, launch_environment, wait_for_first
+    from llarp.learn.launch import check_port, launch_command, launch_environment, wait_for_first
 
     command = launch_command("components.train", [_RANK], params.train, machine)
     if machine:
         wait_for_first(params.train)
     elif params.train.machines > 1:
+        check_port(params.train)
         print(f"Waiting for the other {params.train.machines - 1} of {params.train.machines} machines.", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         error = Path(folder) / "error"

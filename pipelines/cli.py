@@ -11,7 +11,7 @@ import typer
 from components import environment
 from components.paths import Paths
 from llarp.errors import UserError
-from pipelines import cli_data, cli_episodes, cli_simulator
+from pipelines import cli_data, cli_episodes, cli_simulator, cli_train
 
 app = typer.Typer(
     help="Trains, evaluates and registers language-conditioned robot policies.",
@@ -24,6 +24,7 @@ app = typer.Typer(
 app.add_typer(cli_data.app, name="data")
 app.add_typer(cli_episodes.app, name="episodes")
 app.add_typer(cli_simulator.app, name="simulator")
+app.command("dry-run")(cli_train.dry_run)
 
 BAD_INPUT = 2
 STOPPED = 130
@@ -86,9 +87,9 @@ def join(
     """Train together with other machines: run this machine's processes of the stage `train`.
 
     The first machine, number 0, runs `llarp run`; every other one joins, before or after the first has come to that
-    stage. All need the same commit, the same params.yaml (train.machines, train.address with a port that is free on the
-    first machine, train.processes over all machines) and the same data (`dvc pull`, or a copy of data/). Checkpoints and
-    the policy are written on the first machine only. After an interruption start all of them again.
+    stage. All need the same commit, the same params.yaml (train.machines, train.address with a port that is free on
+    the first machine, train.processes over all machines) and the same data (`dvc pull`, or a copy of data/).
+    Checkpoints and the policy are written on the first machine only. After an interruption start all of them again.
     """
     from components.train import launch
     from llarp.config import load_params

@@ -10,6 +10,7 @@ from components.paths import Paths
 from llarp.config import Params, Section, validate
 from llarp.errors import UserError
 from llarp.files import file_aside
+from llarp.learn.launch import check_machines
 from llarp.tasks.data.capacity import refuse_too_many
 from llarp.tasks.released.release import release_files
 
@@ -40,7 +41,8 @@ def change(root: Path, preset: str | None = None, assignments: Sequence[str] = (
         The parameters, and what has changed.
 
     Raises:
-        UserError: no such preset, key or release, or a value out of range; nothing is written.
+        UserError: no such preset, key or release, a value out of range, or machines that cannot meet; nothing is
+            written.
 
     """
     path = Paths(root).params
@@ -58,6 +60,7 @@ def change(root: Path, preset: str | None = None, assignments: Sequence[str] = (
     if params.release.source is not None:
         release_files([root / params.release.source])  # before DVC makes room for a new import
     refuse_too_many(params.episodes)
+    check_machines(params.train)
     if not (root / params.episodes.extra).is_dir():
         raise UserError("is no folder", f"episodes.extra={params.episodes.extra}", "make it; it may be empty")
     changes = [Change(key, before.get(key), value) for key, value in _leaves(document) if before.get(key) != value]

@@ -10,6 +10,8 @@ from llarp.config import TrainConfig
 from llarp.errors import UserError
 
 _PERIOD_S = 2.0
+_MEETING_S = 24 * 3600
+"""How long the first machine waits for the others."""
 
 
 def launch_command(module: str, arguments: Sequence[str], config: TrainConfig, machine: int = 0) -> list[str]:
@@ -34,6 +36,22 @@ def launch_command(module: str, arguments: Sequence[str], config: TrainConfig, m
         "--num_processes", str(config.processes), *_machines(config, machine),
         "--mixed_precision", "no", "--dynamo_backend", "no", "--module", module, *arguments,
     ]  # fmt: skip
+
+
+def check_machines(config: TrainConfig) -> None:
+    """UserError when the processes cannot be shared out, or machines cannot find each other."""
+    _machines(config, 0)
+
+
+def check_port(config: TrainConfig) -> None:
+    """UserError when the port on which this machine, the first, waits for the others is taken."""
+    _, port = _endpoint(config)
+    with socket.socket() as one:
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a training that has just ended is no hindrance
+        try:
+            one.bind(("", port))
+        except OSError as error:
+            raise UserError(f"port {port} is taken", "train.address", "choose another, on every machine") from error
 
 
 def wait_for_first(config: TrainConfig) -> None:
@@ -74,7 +92,7 @@ def _machines(config: TrainConfig, machine: int) -> list[str]:
     host, port = _endpoint(config)
     return [
         "--num_machines", str(config.machines), "--machine_rank", str(machine),
-        "--main_process_ip", host, "--main_process_port", str(port),
+        "--main_process_ip", host, "--main_process_port", str(port), "--rdzv_conf", f"timeout={_MEETING_S}",
     ]  # fmt: skip
 
 

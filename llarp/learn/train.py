@@ -6,7 +6,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -200,11 +200,14 @@ class _Training:
         rng = np.random.default_rng([seed, number])
         chosen = rng.permutation(len(ground.episodes))[: config.dagger_episodes]
         episodes = [ground.episodes[int(place)] for place in chosen]
-        with Progress(f"DAgger, round {number + 1}", len(episodes), "episode") as progress:
-            found = collect(
-                self.policy, episodes, ground.environment, views, config.batch_size, Mixture(seed, number),
-                progress.update,
-            )  # fmt: skip
+        bar = Progress(f"DAgger, round {number + 1}", len(episodes), "episode") if self.ranks.is_first else nullcontext()
+        with bar as progress:
+            tell = progress.update if progress else lambda finished: None
+            found = self.ranks.alike(
+                lambda: collect(
+                    self.policy, episodes, ground.environment, views, config.batch_size, Mixture(seed, number), tell
+                )
+            )
         self.demonstrations = Demonstrations([*self.demonstrations, *found], self.demonstrations.actions)
         self.store = Layered(self.store, views.overlay)
         again = config.model_copy(update={"epochs": config.dagger_epochs})

@@ -1,4 +1,4 @@
-"""How many floating-point operations a token costs: a multiplication and an addition count as two.
+"""How many floating-point operations a frame costs: a multiplication and an addition count as two.
 
 Norms, activations and softmax are left out: they are some thousandths.
 """
@@ -15,14 +15,17 @@ from llarp.policy.adapters import Adapters
 
 @dataclass(frozen=True)
 class Flops:
-    """Of one frame that becomes one token, after a context of so many tokens."""
+    """Of one frame, whose tokens see so many tokens on average: themselves and their context."""
 
     backbone_weights: int
-    """That a token meets: all matrices of the layers."""
+    """Frozen ones that a token meets: all matrices of the layers."""
     adapter_weights: int
     """That a frame meets."""
     attention_per_key: int
-    """For each token in the context, over all layers: the score and what is taken of its value."""
+    """For each token that is seen, over all layers: the score and what is taken of its value."""
+    lora_weights: int = 0
+    """Trained ones that a token of a frame meets in the backbone."""
+    tokens_per_frame: int = 1
 
     @classmethod
     def of(cls, model: Any, adapters: Adapters) -> Flops:
@@ -32,21 +35,25 @@ class Flops:
         """
         config = model.config.get_text_config()
         head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        lora = sum(weight.numel() for weight in adapters.lora.parameters()) if adapters.lora else 0
+        matrices = [module for module in model.modules() if isinstance(module, nn.Linear)]
         return cls(
-            backbone_weights=sum(
-                module.in_features * module.out_features for module in model.modules() if isinstance(module, nn.Linear)
-            ),
+            backbone_weights=sum(module.in_features * module.out_features for module in matrices) - lora,
             adapter_weights=_weights(adapters),
             attention_per_key=4 * config.num_hidden_layers * config.num_attention_heads * head,
+            lora_weights=lora,
+            tokens_per_frame=adapters.tokens_per_frame,
         )
 
-    def forward(self, context: float) -> float:
+    def forward(self, seen: float) -> float:
         """One frame in a rollout."""
-        return 2 * (self.backbone_weights + self.adapter_weights) + self.attention_per_key * context
+        token = 2 * (self.backbone_weights + self.lora_weights) + self.attention_per_key * seen
+        return self.tokens_per_frame * token + 2 * self.adapter_weights
 
-    def training(self, context: float) -> float:
+    def training(self, seen: float) -> float:
         """One frame in one epoch: the frozen part is passed twice, forward and for its input's gradient."""
-        return 4 * self.backbone_weights + 6 * self.adapter_weights + 3 * self.attention_per_key * context
+        token = 4 * self.backbone_weights + 6 * self.lora_weights + 3 * self.attention_per_key * seen
+        return self.tokens_per_frame * token + 6 * self.adapter_weights
 
     def reading(self, tokens: int) -> float:
         """An instruction of so many tokens, read for the first time."""

@@ -122,8 +122,8 @@ class Written(LayerCache):
     def of(self, layer: int) -> OneLayer:
         """See `LayerCache.of`."""
         return _WrittenLayer(
-            self.cache.keys[layer].transpose(1, 2),
-            self.cache.values[layer].transpose(1, 2),
+            self.cache.keys[layer],
+            self.cache.values[layer],
             *self._places,
             self._real_N,
             self._chosen_B,

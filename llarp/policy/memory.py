@@ -43,15 +43,16 @@ class KeyValueCache:
         like: of the dtype and device wanted.
         """
         layers, heads, width = shape
-        self.keys, self.values = (like.new_zeros(layers, rows, heads, capacity, width) for _ in range(2))
-        """[layers, R, H, C, D] each."""
+        # A row's tokens stand one after the other, so that reading them is one stream.
+        self.keys, self.values = (like.new_zeros(layers, rows, capacity, heads, width) for _ in range(2))
+        """[layers, R, C, H, D] each."""
         self.lengths = np.zeros(rows, np.int64)
         """int64[R] tokens in each row."""
 
     @property
     def capacity(self) -> int:
         """C."""
-        return self.keys.shape[3]
+        return self.keys.shape[2]
 
     @property
     def num_bytes(self) -> int:
@@ -61,14 +62,15 @@ class KeyValueCache:
     def put(self, row: int, memory: Memory) -> None:
         """Begins a row anew with what an episode has read."""
         assert len(memory) <= self.capacity, "a longer memory than there is room for"
-        self.keys[:, row, :, : len(memory)] = memory.tensor[:, 0]
-        self.values[:, row, :, : len(memory)] = memory.tensor[:, 1]
+        self.keys[:, row, : len(memory)] = memory.tensor[:, 0].transpose(1, 2)
+        self.values[:, row, : len(memory)] = memory.tensor[:, 1].transpose(1, 2)
         self.lengths[row] = len(memory)
 
     def take(self, row: int) -> Memory:
         """A copy of what a row has read."""
         length = int(self.lengths[row])
-        return Memory(torch.stack([self.keys[:, row, :, :length], self.values[:, row, :, :length]], 1))
+        kept = [part[:, row, :length].transpose(1, 2) for part in (self.keys, self.values)]
+        return Memory(torch.stack(kept, 1))
 
     def places(self, lengths: Sequence[int], rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
         """(int64[N] rows, int64[N] columns) of the next tokens of K rows, so many in each."""

@@ -1,7 +1,7 @@
-"""Packing: episodes of different lengths side by side in a few full rows, instead of one padded row for each.
+"""Packing: episodes of different lengths side by side without padding each to the longest, which doubles the work.
 
-Episodes last from 1 to 32 steps, so that padding them to the longest doubles the work. Here a row holds the prefixes
-of several episodes, then their frames; the mask shows a frame only its own prefix and earlier frames.
+A row may hold the prefixes of several episodes, then their frames; the mask shows a frame only its own prefix and
+earlier frames. Where only attention works by rows, groups of episodes of similar length, one in each row, cost less.
 
 Shapes: B episodes, N tokens of frames of all of them, R rows, C columns for frames, L columns for prefixes, K = L + C
 columns for keys, H heads, D width of a head.
@@ -18,17 +18,27 @@ from llarp.policy.memory import Memory
 class Packing:
     """Where every frame stands, and what it may see."""
 
-    def __init__(self, lengths: Sequence[int], memories: Sequence[Memory], is_causal: bool = True) -> None:
+    def __init__(
+        self,
+        lengths: Sequence[int],
+        memories: Sequence[Memory],
+        is_causal: bool = True,
+        rows: Sequence[Sequence[int]] | None = None,
+    ) -> None:
         """Args:
         lengths: tokens of each of the B episodes, at least 1.
         memories: what each has read before.
         is_causal: whether a token sees none of the later ones of its episode.
+        rows: numbers of the episodes in each row; None: `fill_rows`.
         """
-        rows, capacity = fill_rows(lengths, max(lengths)), max(lengths)
+        capacity = max(lengths)
+        rows = fill_rows(lengths, capacity) if rows is None else rows
         read = [len(memory) for memory in memories]
         starts = np.cumsum([0, *lengths])
         self.shape = len(rows), capacity
         """(R, C)."""
+        self.num_tokens = sum(lengths)
+        """N."""
         self.num_prefix = max(sum(read[episode] for episode in episodes) for episodes in rows)
         """L."""
         token_RC, episode_RC = np.zeros(self.shape, np.int64), np.full(self.shape, -1)
@@ -97,6 +107,38 @@ def fill_rows(lengths: Sequence[int], capacity: int) -> list[list[int]]:
         rows[row].append(episode)
         room[row] -= lengths[episode]
     return rows
+
+
+_GROUP_COST = 1500
+"""What one more group costs in small operations, in products of a query and a key."""
+
+
+def group(lengths: Sequence[int], read: Sequence[int]) -> list[list[int]]:
+    """Groups of episodes of similar length, such that padding each to its group's longest costs least.
+
+    Args:
+        lengths: tokens of each episode.
+        read: tokens that each has read before.
+
+    Returns:
+        Per group, numbers of episodes, the longest first; each episode is in one.
+
+    """
+    order = sorted(range(len(lengths)), key=lambda episode: -lengths[episode])
+    length = np.array([lengths[episode] for episode in order])
+    before = np.array([read[episode] for episode in order])
+    cost, cut = [0.0], [0]  # of the first so many, and where their last group begins
+    for end in range(1, len(order) + 1):
+        most = np.maximum.accumulate(before[:end][::-1])[::-1]  # from each beginning to the end
+        size = np.arange(end, 0, -1)
+        total = np.array(cost) + size * length[:end] * (most + length[:end]) + _GROUP_COST
+        cut.append(int(total.argmin()))
+        cost.append(float(total.min()))
+    groups, end = [], len(order)
+    while end:
+        groups.append(order[cut[end] : end])
+        end = cut[end]
+    return groups[::-1]
 
 
 def mask_of(seen: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:

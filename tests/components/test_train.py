@@ -160,6 +160,7 @@ def test_two_machines_without_a_common_file_train_as_one_does(tmp_path, root, wh
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_bad_data_are_one_line_from_several_ranks_and_sigterm_leaves_a_checkpoint(tmp_path, root, whole):
     paths = machine(tmp_path / "one", root, processes=2)
     shard = next(paths.features.glob("*.safetensors"))

@@ -1,11 +1,13 @@
 """Ranks of several machines that differ from one another; whole machines are tested with the stage `train`."""
 
+import socket
+
 import pytest
 from forked import forked
 from toy_ranks import PPO, options
 
 from llarp.errors import UserError
-from llarp.learn.launch import launch_command, wait_for_first
+from llarp.learn.launch import check_port, launch_command, wait_for_first
 from llarp.learn.train import _code
 
 TRAIN = {"processes": 2, "machines": 2, "address": "first:29500", "algorithm": "bc", "epochs": 1.0}
@@ -54,7 +56,7 @@ def test_the_command_of_a_machine():
     command = launch_command("module", ["--a"], config(processes=6), machine=1)
     for flag, value in {
         "--num_processes": "6", "--num_machines": "2", "--machine_rank": "1", "--main_process_ip": "10.0.0.1",
-        "--main_process_port": "29500", "--module": "module",
+        "--main_process_port": "29500", "--rdzv_conf": "timeout=86400", "--module": "module",
     }.items():  # fmt: skip
         assert command[command.index(flag) + 1] == value
     assert command[-1] == "--a"
@@ -76,6 +78,16 @@ def test_what_cannot_be_is_refused(changes, machine, told):
     with pytest.raises(UserError) as caught:
         launch_command("module", [], config(**changes), machine)
     assert str(caught.value).startswith(told)
+
+
+def test_a_port_in_use_is_refused():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(UserError, match=f"train.address: port {port} is taken"):
+            check_port(config(address=f"first:{port}"))
+    check_port(config(address=f"first:{port}"))
 
 
 def test_another_machine_waits_for_the_first(monkeypatch, capsys):

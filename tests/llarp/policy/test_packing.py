@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from llarp.policy.memory import Memory
-from llarp.policy.packing import Packing, fill_rows
+from llarp.policy.packing import Packing, fill_rows, group
 
 CASES = [[3, 1, 2, 5], [1], [4, 4, 4], [1] * 9, [13, 1, 1, 2, 8, 5]]
 
@@ -55,3 +55,18 @@ def test_without_causality_tokens_see_all_of_their_own_episode():
     assert packing.num_prefix == 0 and packing.shape == (2, 3)
     seen = {int(row.sum()) for rows, tokens in zip(packing.seen_RCK, (3, 2), strict=True) for row in rows[:tokens]}
     assert seen == {2, 3}
+
+
+def test_groups_hold_every_episode_once_and_waste_less_than_one_group_or_one_row_each():
+    rng = np.random.default_rng(0)
+    for count in (1, 2, 12, 60):
+        lengths, read = rng.integers(1, 33, count).tolist(), rng.integers(20, 50, count).tolist()
+        groups = group(lengths, read)
+        assert sorted(episode for one in groups for episode in one) == list(range(count))
+
+        def cost(groups, lengths=lengths, read=read):
+            sizes = [(len(one), max(lengths[e] for e in one), max(read[e] for e in one)) for one in groups]
+            return sum(number * longest * (before + longest) for number, longest, before in sizes) + 1500 * len(groups)
+
+        assert cost(groups) <= min(cost([list(range(count))]), cost([[episode] for episode in range(count)]))
+    assert len(groups) > 2
