@@ -200,7 +200,8 @@ class _Training:
         rng = np.random.default_rng([seed, number])
         chosen = rng.permutation(len(ground.episodes))[: config.dagger_episodes]
         episodes = [ground.episodes[int(place)] for place in chosen]
-        bar = Progress(f"DAgger, round {number + 1}", len(episodes), "episode") if self.ranks.is_first else nullcontext()
+        title = f"DAgger, round {number + 1}"
+        bar = Progress(title, len(episodes), "episode") if self.ranks.is_first else nullcontext()
         with bar as progress:
             tell = progress.update if progress else lambda finished: None
             found = self.ranks.alike(
