@@ -9,7 +9,11 @@ same run, between the measurements; seconds are of this process's CPU time, so t
 
 import argparse
 import json
+import os
+import socket
 import statistics
+import subprocess
+import sys
 import time
 from dataclasses import dataclass
 
@@ -113,15 +117,15 @@ class Episodes:
         return self.texts[self.rng.integers(len(self.texts))] if self.texts else self._text()
 
 
-class Timer:
-    """CPU seconds of this process, and the rate of a large matrix product in between."""
+class Product:
+    """The rate of a large matrix product, timed between the measurements."""
 
     def __init__(self) -> None:
         self.a, self.b = torch.randn(1024, 1024), torch.randn(1024, 1024)
         self.rates: list[float] = []
 
-    def product(self) -> None:
-        """Times one large product."""
+    def time(self) -> None:
+        """Times two."""
         start = time.process_time()
         for _ in range(2):
             self.a @ self.b
@@ -129,7 +133,7 @@ class Timer:
 
 
 def measure(setting: Setting, updates: int) -> dict[str, float]:
-    """The figures of one setting."""
+    """The figures of one setting, in this process; with other ranks, of all of them, by the clock on the wall."""
     from accelerate import Accelerator
 
     from llarp.config import PolicyConfig, load_params
@@ -160,34 +164,38 @@ def measure(setting: Setting, updates: int) -> dict[str, float]:
     ppo = PPO(ppo_config, policy, collector, "", 0, ranks)
     trainer = Trainer(policy.adapters, ppo, ranks, None, 0, lambda *_: None)
     flops = Flops.of(policy.backbone.model, policy.adapters)
-    timer, seconds = Timer(), {"rollout": [], "update": []}
+    clock = time.process_time if ranks.count == 1 else time.perf_counter
+    product, seconds = Product(), {"rollout": [], "update": []}
     steps, trained, read = [], [], []
     warm = WARM_UPDATES if setting.model == "small" else 3
     for update in range(warm + updates):
         before = policy.prefixes.tokens_read
-        start = time.process_time()
+        ranks.wait()
+        start = clock()
         batches = ppo.batches(update)
         first = next(batches)  # the rollout
-        middle = time.process_time()
+        middle = clock()
         frames = sum(map(len, first.segments))
         trainer._step(first, 3e-4, False, "")
         for batch in batches:
             frames += sum(map(len, batch.segments))
             trainer._step(batch, 3e-4, False, "")
-        end = time.process_time()
-        timer.product()
+        end = clock()
+        product.time()
         if update >= warm:
             seconds["rollout"].append(middle - start)
             seconds["update"].append(end - middle)
             steps.append(first.rollout.num_steps)
             trained.append(frames)
             read.append(policy.prefixes.tokens_read - before)
-    rate = statistics.median(timer.rates)
+    rate = statistics.median(product.rates) * ranks.count
     rollout_s, update_s = (sum(part) for part in seconds.values())
-    total, mean_context = sum(steps), setting.tokens + mean_position(setting.lengths)
-    rollout_flops = total * flops.forward(mean_context) + sum(read) / setting.tokens * flops.reading(setting.tokens)
-    update_flops = sum(trained) * flops.training(mean_context)
-    assert sum(trained) == 2 * total, "every step is learnt from in both epochs"
+    total, mean_context = sum(steps) * ranks.count, setting.tokens + mean_position(setting.lengths)
+    rollout_flops = total * flops.forward(mean_context) + ranks.count * sum(read) / setting.tokens * flops.reading(
+        setting.tokens
+    )
+    update_flops = ranks.count * sum(trained) * flops.training(mean_context)
+    assert ranks.count * sum(trained) == 2 * total, "every step is learnt from in both epochs"
     return {
         "rollout_steps_per_s": total / rollout_s,
         "update_steps_per_s": total / update_s,
@@ -198,6 +206,7 @@ def measure(setting: Setting, updates: int) -> dict[str, float]:
         "update_gflop_per_step": update_flops / total / 1e9,
         "matmul_gflops": rate / 1e9,
         "threads": torch.get_num_threads(),
+        "processes": ranks.count,
         "peak_memory_mb": peak_memory_mb(),
     }
 
@@ -215,23 +224,52 @@ def peak_memory_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
+def run(setting: Setting, updates: int, processes: int = 1) -> dict[str, float]:
+    """Measures a setting in processes of its own: what one has used says nothing of the next."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, __file__, "--here", setting.name, "--updates", str(updates)]
+    several = {"WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    ranks = []
+    for rank in range(processes):
+        place = {**several, "RANK": str(rank), "LOCAL_RANK": str(rank)} if processes > 1 else {}
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", **place}
+        ranks.append(
+            subprocess.Popen(
+                command, env=environment | {"ACCELERATE_USE_CPU": "true"}, stdout=subprocess.PIPE, text=True
+            )
+        )
+    printed = [rank.communicate()[0] for rank in ranks]
+    if any(rank.returncode for rank in ranks):
+        sys.exit(f"{setting.name} failed")
+    return json.loads(printed[0].splitlines()[-1])
+
+
 def main() -> None:
     """Prints the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--only", help="settings whose names contain this")
     parser.add_argument("--updates", type=int, default=10, help="updates measured (small; smollm: a third of it)")
+    parser.add_argument("--here", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    torch.set_num_threads(1)
+    if arguments.here:
+        torch.set_num_threads(1)
+        setting = next(setting for setting in SETTINGS if setting.name == arguments.here)
+        print(json.dumps(measure(setting, arguments.updates)))
+        return
     results = {}
-    for setting in SETTINGS:
-        if arguments.only and arguments.only not in setting.name:
+    jobs = [(setting, 1) for setting in SETTINGS] + [(Setting(), 2)]
+    for setting, processes in jobs:
+        name = setting.name + (f"_{processes}processes" if processes > 1 else "")
+        if arguments.only and arguments.only not in name:
             continue
         updates = arguments.updates if setting.model == "small" else max(1, arguments.updates // 3)
-        results[setting.name] = measure(setting, updates)
+        results[name] = run(setting, updates, processes)
         if not arguments.json:
-            shown = "  ".join(f"{name} {value:,.3g}" for name, value in results[setting.name].items())
-            print(f"{setting.name:<28}{shown}", flush=True)
+            shown = "  ".join(f"{key} {value:,.3g}" for key, value in results[name].items())
+            print(f"{name:<28}{shown}", flush=True)
     if arguments.json:
         print(json.dumps(results, indent=1))
 

@@ -6,8 +6,8 @@ without gradient, for the first layer's gradient, and for no other lengths. Inst
 read once.
 
 On a CPU it hardly helps: a rollout takes between 8 % less and 11 % more time than with `transformers` by itself, an
-update 5 to 9 % less (Llamas of width 256 and 576, one thread), and both a third more than with `fused_backbone`, which
-`policy.compile` replaces. On a GPU it was not measured.
+update 5 to 9 % less (Llamas of width 256 and 576, one thread), and both 11 to 47 % more than with `fused_backbone`,
+which `policy.compile` replaces. On a GPU it was not measured.
 """
 
 from __future__ import annotations

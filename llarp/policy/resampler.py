@@ -7,6 +7,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from llarp.errors import UserError
+
 
 class Resampler(nn.Module):
     """[N, P, D] -> [N, M, H]: learnt latents look at the visual tokens and at each other."""
@@ -21,6 +23,12 @@ class Resampler(nn.Module):
         head_width: width of an attention head.
         """
         super().__init__()
+        if hidden % head_width:
+            raise UserError(
+                f"{hidden} is no multiple of {head_width}, the width of a resampler's head",
+                "policy.hidden",
+                "choose one, or set policy.visual_tokens to 1",
+            )
         self.into = nn.Linear(dim, hidden)
         self.position_PH = nn.Parameter(0.02 * torch.randn(tokens, hidden))
         self.latents_MH = nn.Parameter(0.02 * torch.randn(latents, hidden))

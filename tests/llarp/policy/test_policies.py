@@ -73,6 +73,11 @@ class TestResampledWithPreviousActions(LLaRPContract):
                 policy.evaluate(replace(WHOLE, features_NPD=changed))[0] - policy.evaluate(WHOLE)[0]
             ).abs().max() > 0.01
 
+    def test_a_width_that_heads_do_not_share_out_is_refused(self, llama):
+        backbone, config = llama
+        with pytest.raises(UserError, match="policy.hidden: 40 is no multiple of 32"):
+            LLaRPPolicy(backbone, config.model_copy(update={"visual_tokens": 2, "hidden": 40}), SHAPE)
+
     def test_one_visual_token_cannot_become_several(self, llama):
         backbone, config = llama
         with pytest.raises(UserError, match="policy.visual_tokens"):
