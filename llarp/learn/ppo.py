@@ -85,6 +85,7 @@ class PPO(Algorithm):
         self.standing = Standing()
         self._kl: list[float] = []
         self._figures: dict[str, float] = {}
+        self._learning_since_s = 0.0
 
     @property
     def progress(self) -> tuple[int, int]:
@@ -119,12 +120,11 @@ class PPO(Algorithm):
         self._share(rollout, returns_TN)
         if config.normalise_advantages:
             advantages_TN = self._normalised(advantages_TN)
-        learn_s = time.perf_counter()
+        self._learning_since_s = time.perf_counter()
         lengths = list(map(len, rollout.segments))
         for _ in range(config.epochs):
             for group in divide(lengths, config.minibatches, rng):
                 yield Batch(rollout, [rollout.segments[number] for number in group], advantages_TN, returns_TN)
-        self._figures["time/update_s"] = time.perf_counter() - learn_s
 
     def size(self, batch: Batch) -> int:
         """Parts of episodes."""
@@ -181,6 +181,7 @@ class PPO(Algorithm):
         if aim is not None and config.on_kl == "adapt":
             self.lr_scale *= 1 / 1.5 if kl > 2 * aim else 1.5 if kl < 0.5 * aim else 1.0
             self.lr_scale = min(max(self.lr_scale, 1e-3), 10.0)
+        self._figures["time/update_s"] = time.perf_counter() - self._learning_since_s
         self._figures["ppo/last_kl"] = kl
         self._figures["ppo/optimiser_steps"] = float(len(self._kl))
         return self._figures | self.standing.figures()
