@@ -87,6 +87,7 @@ class Episodes:
         count = setting.wordings or 0
         self.texts = [self._text() for _ in range(count)]
         self.instructions = [self._next() for _ in range(self.num_envs)]
+        self.actions_so_far: list[list[int]] = [[] for _ in range(self.num_envs)]
         self.left = self._lengths(self.num_envs)
         if setting.lengths == "random":  # as in the middle of a training: not all at their first step
             self.left = np.ceil(self.left * self.rng.random(self.num_envs)).astype(np.int64)
@@ -100,9 +101,11 @@ class Episodes:
         from llarp.environments.vector import Transition
 
         self.left -= 1
+        for taken, action in zip(self.actions_so_far, actions.tolist(), strict=True):
+            taken.append(action)
         ended = self.left == 0
         for place in np.flatnonzero(ended):
-            self.instructions[place] = self._next()
+            self.instructions[place], self.actions_so_far[place] = self._next(), []
         self.left[ended] = self._lengths(int(ended.sum()))
         rewards = (actions % 2).astype(np.float64)
         return Transition(rewards, ended, np.zeros_like(ended), self.pool[:0], [])

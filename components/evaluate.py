@@ -8,8 +8,7 @@ from components.curves import read as read_curves
 from components.lineage import Lineage
 from components.paths import Paths
 from components.stage import OnMetrics, Result, ignore, main
-from components.tracking import flatten
-from llarp.config import Params
+from llarp.config import Params, flatten
 from llarp.files import folder_aside
 
 if TYPE_CHECKING:

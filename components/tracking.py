@@ -19,7 +19,7 @@ from components.outbox import Outbox
 from components.paths import Paths
 from components.system_metrics import system_metrics
 from components.unsent import Point, in_a_line, send_kept
-from llarp.config import Params
+from llarp.config import Params, flatten
 from llarp.files import file_aside
 
 if TYPE_CHECKING:
@@ -152,14 +152,6 @@ def stage_run(stage: str, params: Params, paths: Paths) -> Iterator[Run]:
                 mlflow.end_run(status)  # it is ended; this takes it off MLflow's stack of active runs
     with file_aside(paths.run(stage)) as aside:
         aside.write_text(json.dumps({"experiment_id": experiment, "run_id": run.id}) + "\n")
-
-
-def flatten(params: Params) -> dict[str, Any]:
-    """Every parameter under its dotted key, as in params.yaml."""
-    flat: dict[str, Any] = {}
-    for name, value in params.model_dump(by_alias=True).items():
-        flat |= {f"{name}.{key}": entry for key, entry in value.items()} if isinstance(value, dict) else {name: value}
-    return flat
 
 
 def _dataset(dataset: Dataset, stage: str, commit: str) -> Any:

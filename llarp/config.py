@@ -4,7 +4,7 @@ Each field says its unit and range. Unknown keys and values out of range are ref
 """
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -225,6 +225,14 @@ class Params(Section):
     ppo: PPOConfig
     evaluate: EvaluateConfig
     register_: RegisterConfig = Field(alias="register")
+
+
+def flatten(params: Params) -> dict[str, Any]:
+    """Every parameter under its dotted key, as in params.yaml."""
+    flat: dict[str, Any] = {}
+    for name, value in params.model_dump(by_alias=True).items():
+        flat |= {f"{name}.{key}": entry for key, entry in value.items()} if isinstance(value, dict) else {name: value}
+    return flat
 
 
 def validate(values: object, where: str | Path) -> Params:

@@ -208,16 +208,13 @@ class PPO(Algorithm):
         self.standing = Standing(**state["standing"])
 
     def _collect(self, rng: np.random.Generator, update: int) -> Rollout:
-        start_s = time.perf_counter()
         try:
             with self.autocast:
-                rollout = self.collector.collect(
+                return self.collector.collect(
                     rng, lambda steps: self.preemption.should_stop(update, steps, self.config.rollout_steps)
                 )
         finally:
             self.preemption.finished(update)
-        rollout.seconds["rollout"] = time.perf_counter() - start_s
-        return rollout
 
     def _judge(self, rollout: Rollout) -> tuple[np.ndarray, np.ndarray]:
         """(advantages, returns), float64[T, N] each."""

@@ -72,7 +72,7 @@ class Rollout:
     segments: list[Segment]
     ended: list[Ended]
     seconds: dict[str, float] = field(default_factory=dict)
-    """By part: policy, env; rollout: all of it, set by the caller."""
+    """`rollout`: of all of it; `env`: of the environment in it."""
 
     @property
     def num_steps(self) -> int:
@@ -113,14 +113,11 @@ class Collector:
         self._previous_N = np.full(count, self.start)
         self._seen: list[list[np.ndarray]] = [[] for _ in range(count)]
         """Per episode under way, the features of its frames before the present one."""
-        self._done: list[list[int]] = [[] for _ in range(count)]
-        """Per episode under way, its actions so far."""
 
     def restore(self, state: Any) -> None:
         """Goes on from an environment's state."""
         self._seen = [list(frames) for frames in self.environment.restore(state)]
-        self._done = [list(actions) for actions in self.environment.actions_so_far]
-        for place, actions in enumerate(self._done):
+        for place, actions in enumerate(self.environment.actions_so_far):
             self._previous_N[place] = actions[-1] if actions else self.start
 
     def collect(self, rng: np.random.Generator, should_stop: Callable[[int], bool] = lambda steps: False) -> Rollout:
@@ -134,8 +131,7 @@ class Collector:
         self._environment_s, start_s = 0.0, time.perf_counter()
         with packed(self.policy.adapters):
             rollout = self._play(rng, should_stop)
-        elapsed_s = time.perf_counter() - start_s
-        rollout.seconds |= {"env": self._environment_s, "policy": elapsed_s - self._environment_s}
+        rollout.seconds |= {"rollout": time.perf_counter() - start_s, "env": self._environment_s}
         return rollout
 
     def _play(self, rng: np.random.Generator, should_stop: Callable[[int], bool]) -> Rollout:
@@ -197,7 +193,8 @@ class Collector:
         under_way = np.array([place for place in self._every if self._seen[place]], np.int64)
         if len(under_way):
             frames = [np.stack(self._seen[place]) for place in under_way]
-            previous = [action for place in under_way for action in [self.start, *self._done[place][:-1]]]
+            done = self.environment.actions_so_far
+            previous = [action for place in under_way for action in [self.start, *done[place][:-1]]]
             self.policy.read(np.concatenate(frames), np.array(previous), list(map(len, frames)), self.cache, under_way)
         return {place: self.cache.take(place) for place in under_way.tolist()}
 
@@ -215,14 +212,13 @@ class Collector:
     def _remember(self, features_NPD: np.ndarray, actions_N: np.ndarray) -> None:
         for place in self._every:
             self._seen[place].append(features_NPD[place])
-            self._done[place].append(int(actions_N[place]))
         self._previous_N[:] = actions_N
 
     def _start_episodes(self, places: np.ndarray, instructions: list[str]) -> None:
         memories = self.policy.prefixes([instructions[place] for place in places])
         for place, memory in zip(places.tolist(), memories, strict=True):
             self.cache.put(place, memory)
-            self._seen[place], self._done[place] = [], []
+            self._seen[place] = []
             self._previous_N[place] = self.start
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from llarp.config import Params, PPOConfig
+from llarp.config import Params, PPOConfig, flatten
 from llarp.environments.base import AnyEpisode, Environment
 from llarp.errors import UserError
 from llarp.learn.algorithm import Algorithm, Share
@@ -131,18 +131,15 @@ def _compare(params: Params, ranks: Ranks) -> None:
                 )  # fmt: skip
 
     code = _code() if ranks.machines > 1 else ""
-    mine = json.loads(json.dumps({**_flat(params), "code": code}))
+    alike = {name: value for name, value in flatten(params).items() if _is_decisive(*name.split("."))}
+    mine = json.loads(json.dumps({**alike, "code": code}))
     first = json.loads(ranks.from_first(json.dumps(mine).encode() if ranks.is_first else None))
     ranks.alike(refuse_other)
 
 
-def _flat(params: Params) -> dict[str, Any]:
-    """What every machine must have alike, by `section.key`."""
-    flat: dict[str, Any] = {}
-    for name, section in params.model_dump(include=set(_DECISIVE)).items():
-        values = section if isinstance(section, dict) else {"": section}
-        flat |= {f"{name}.{key}".rstrip("."): value for key, value in values.items() if key not in _OWN}
-    return flat
+def _is_decisive(section: str, key: str = "") -> bool:
+    """Whether every machine must have a parameter alike."""
+    return section in _DECISIVE and key not in _OWN
 
 
 def _code() -> str:

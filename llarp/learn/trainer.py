@@ -119,9 +119,8 @@ class Trainer:
             if parameter.grad is not None:
                 parameter.grad /= totals[0]
         grad_norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.algorithm.optimisation.max_grad_norm)
-        if not (
-            np.isfinite(totals[-1]) and torch.isfinite(grad_norm)
-        ):  # on every rank alike, and before weights are lost
+        if not (np.isfinite(totals[-1]) and torch.isfinite(grad_norm)):
+            # On every rank alike, and before weights are lost.
             what = "the gradient" if np.isfinite(totals[-1]) else "the loss"
             raise UserError(
                 f"{what} is not finite", where, f"lower {self.algorithm.rate_key}; the last checkpoint is kept"
