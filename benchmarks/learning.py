@@ -61,7 +61,7 @@ def learn(params, steps: int) -> dict:
     environment, ranks, curve = make_environment(params), Ranks(Accelerator(cpu=True)), []
     with tempfile.TemporaryDirectory() as folder:
         frames = sample_frames(shown, EmbeddedSimulator(params.camera), 256, SEED)
-        encoder = train_mae(frames, params.encoder.model_copy(update={"epochs": 1}), SEED, Path(folder) / "encoder")
+        encoder = train_mae(frames, params.vision.model_copy(update={"epochs": 1}), SEED, Path(folder) / "encoder")
         views = ViewFeatures(encoder, MemoryStore(encoder.num_tokens, encoder.dim))
         torch.manual_seed(SEED)
         policy = LLaRPPolicy(

@@ -64,7 +64,7 @@ def features(params, episodes) -> tuple[dict[str, float], tuple[int, int]]:
 
     with tempfile.TemporaryDirectory() as folder:
         frames = sample_frames(episodes, EmbeddedSimulator(params.camera), 256, params.seed)
-        tiny = params.encoder.model_copy(update={"epochs": 1})
+        tiny = params.vision.model_copy(update={"epochs": 1})
         encoder = train_mae(frames, tiny, params.seed, Path(folder) / "encoder")
         encode_s = seconds(lambda: encoder.encode(frames[:64])) / 64
         store = ShardStore.create(Path(folder) / "store", encoder)

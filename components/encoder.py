@@ -38,7 +38,7 @@ def run(params: Params, paths: Paths, on_metrics: OnMetrics = ignore) -> Result:
         return Result(
             f"The encoder gives {encoder.num_tokens} x {encoder.dim} numbers per image; it is not probed here."
         )
-    count = min(PROBED_FRAMES, params.encoder.frames)
+    count = min(PROBED_FRAMES, params.vision.frames)
     sample = probe.sample_labelled(unseen, environment.simulator(), params.camera, count, params.seed)
     probes = probe.compare(encoder, sample, params.seed)
     with file_aside(paths.probe) as aside:
@@ -53,30 +53,30 @@ def run(params: Params, paths: Paths, on_metrics: OnMetrics = ignore) -> Result:
 def build(
     params: Params, paths: Paths, environment: "Environment", episodes: Sequence[Any], on_metrics: OnMetrics
 ) -> "ViTEncoder":
-    """The encoder that `encoder.name` asks for, written to its folder."""
+    """The encoder that `vision.encoder` asks for, written to its folder."""
     import os
 
     import torch
 
-    config = params.encoder
+    config = params.vision
     torch.set_num_threads(os.cpu_count() or 1)  # nothing else runs beside this stage
-    if config.name == "mae-tiny":
+    if config.encoder == "mae-tiny":
         from llarp.vision.mae import train_mae
         from llarp.vision.warm import sample_frames
 
         frames = sample_frames(episodes, environment.simulator(), config.frames, params.seed)
         return train_mae(frames, config, params.seed, paths.encoder, on_metrics)
-    if config.name.startswith("vc1-"):
+    if config.encoder.startswith("vc1-"):
         from llarp.vision.vc1 import load_vc1
 
         if config.weights is None:
-            raise UserError("no weights are named", "encoder.weights", "name the file of VC-1's checkpoint")
+            raise UserError("no weights are named", "vision.weights", "name the file of VC-1's checkpoint")
         encoder = load_vc1(config.weights, config.output)
         encoder.save(paths.encoder)
         return encoder
     from llarp.vision.encoder import load_encoder
 
-    encoder = load_encoder(config.name, config.output)
+    encoder = load_encoder(config.encoder, config.output)
     encoder.save(paths.encoder)
     return encoder
 

@@ -62,11 +62,15 @@ class CameraConfig(Section):
     elevation_m: float = Field(gt=0.3, lt=2.5, description="height above the floor, metres")
 
 
-class EncoderConfig(Section):
-    """Stage `encoder`: the frozen visual encoder."""
+class VisionConfig(Section):
+    """The frozen visual encoder; what stage `encoder` makes."""
 
-    name: str = Field(description="mae-tiny, vc1-base, vc1-large, or a folder of a transformers ViT")
-    weights: str | None = Field(description="local checkpoint file for vc1-*; null for mae-tiny")
+    encoder: str = Field(
+        description="mae-tiny, vc1-base, vc1-large, vc1-large-permissive, or hub id or folder of a transformers ViT"
+    )
+    weights: str | None = Field(description="local checkpoint file for vc1-*; null: from the hub")
+    revision: str | None = Field(None, description="pinned hub revision (commit hash); null for what needs no hub")
+    sha256: str | None = Field(None, description="of the checkpoint file or model.safetensors; null: not checked")
     output: Literal["cls", "mean", "patches", "units"] = Field(
         description="class token, mean, all patches, or hidden units of the last layer pooled over the patches"
     )
@@ -218,7 +222,7 @@ class Params(Section):
     reward: RewardConfig
     release: ReleaseConfig
     episodes: EpisodesConfig
-    encoder: EncoderConfig
+    vision: VisionConfig
     features: FeaturesConfig
     policy: PolicyConfig
     train: TrainConfig

@@ -10,7 +10,7 @@ import typer
 from llarp.errors import UserError
 
 if TYPE_CHECKING:
-    from llarp.config import EncoderConfig, Params
+    from llarp.config import Params, VisionConfig
 
 _VC1 = {"vc1-base": (768, 3072), "vc1-large": (1024, 4096)}
 """Width and hidden units; both see 14 x 14 patches."""
@@ -30,15 +30,15 @@ def dry_run(
 
     params = _params(preset, set_ or [])
     environment = family(params.environment)
-    task = Task(token_shape(params.encoder, params.camera.width), len(environment.actions), environment.horizon)
+    task = Task(token_shape(params.vision, params.camera.width), len(environment.actions), environment.horizon)
     print("\n".join(estimate(params, task).lines))
 
 
-def token_shape(config: EncoderConfig, pixels: int) -> tuple[int, int]:
+def token_shape(config: VisionConfig, pixels: int) -> tuple[int, int]:
     """(visual tokens, width) that an encoder gives of an image of so many pixels each way, without making one."""
-    if config.name in _VC1:
-        (width, units), patches = _VC1[config.name], _VC1_PATCHES
-    elif config.name == "mae-tiny":
+    if config.encoder in _VC1:
+        (width, units), patches = _VC1[config.encoder], _VC1_PATCHES
+    elif config.encoder == "mae-tiny":
         from llarp.vision.mae import MLP_RATIO
 
         width, units, patches = config.dim, MLP_RATIO * config.dim, (pixels // config.patch) ** 2
@@ -46,12 +46,14 @@ def token_shape(config: EncoderConfig, pixels: int) -> tuple[int, int]:
         from transformers import AutoConfig
 
         try:
-            found: Any = AutoConfig.from_pretrained(config.name, local_files_only=True)
+            found: Any = AutoConfig.from_pretrained(config.encoder, local_files_only=True)
             width, units = found.hidden_size, found.intermediate_size
             patches = (found.image_size // found.patch_size) ** 2
         except (OSError, ValueError, AttributeError) as error:
             raise UserError(
-                f"nothing here says what shape it has: {error}", f"encoder.name={config.name}", "give a folder of a ViT"
+                f"nothing here says what shape it has: {error}",
+                f"vision.encoder={config.encoder}",
+                "give a folder of a ViT",
             ) from error
     shapes = {"cls": (1, width), "mean": (1, width), "patches": (patches, width), "units": (1, 2 * units)}
     return shapes[config.output]

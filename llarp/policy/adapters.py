@@ -46,7 +46,7 @@ class ObservationAdapter(nn.Module):
             raise UserError(
                 f"{visual_tokens} tokens per frame from an encoder with one",
                 "policy.visual_tokens",
-                "set it to 1, or encoder.output to patches",
+                "set it to 1, or vision.output to patches",
             )
         self.mean_D: torch.Tensor
         self.std_D: torch.Tensor
@@ -85,7 +85,7 @@ class _Patches(nn.Module):
         self.edge = math.isqrt(tokens)
         if self.edge**2 != tokens:
             raise UserError(
-                f"{tokens} patches are no square grid", "encoder.output", "use cls or mean, or square images"
+                f"{tokens} patches are no square grid", "vision.output", "use cls or mean, or square images"
             )
         # An object rarely lies within one patch: each is read together with the eight around it.
         self.inner = nn.Conv2d(dim, hidden, kernel_size=3, padding=1)

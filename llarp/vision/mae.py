@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from llarp.config import EncoderConfig
+from llarp.config import VisionConfig
 from llarp.errors import UserError
 from llarp.progress import Progress
 from llarp.vision.encoder import Preprocessing, ViTEncoder
@@ -33,7 +33,7 @@ NORM_PIX_LOSS = False
 
 def train_mae(
     frames: np.ndarray,
-    config: EncoderConfig,
+    config: VisionConfig,
     seed: int,
     out: str | os.PathLike[str],
     on_metrics: Callable[[int, dict[str, float]], None] = lambda step, metrics: None,
@@ -80,18 +80,18 @@ def train_mae(
     return encoder
 
 
-def _check(frames: np.ndarray, config: EncoderConfig) -> None:
+def _check(frames: np.ndarray, config: VisionConfig) -> None:
     height, width = frames.shape[1:3]
     if height != width or height % config.patch:
         raise UserError(
             f"images of {width} x {height} pixels are not a square of patches of {config.patch}",
-            "encoder.patch",
+            "vision.patch",
             "make camera.width equal camera.height and a multiple of it",
         )
     if config.dim % config.heads or config.dim % 4:
-        raise UserError(f"{config.dim} is no multiple of 4 and of {config.heads} heads", "encoder.dim", "change one")
+        raise UserError(f"{config.dim} is no multiple of 4 and of {config.heads} heads", "vision.dim", "change one")
     if config.batch_size > len(frames):
-        raise UserError(f"{config.batch_size} exceeds the {len(frames)} frames", "encoder.batch_size", "lower it")
+        raise UserError(f"{config.batch_size} exceeds the {len(frames)} frames", "vision.batch_size", "lower it")
 
 
 def _preprocessing(frames: np.ndarray) -> Preprocessing:
@@ -102,7 +102,7 @@ def _preprocessing(frames: np.ndarray) -> Preprocessing:
     return Preprocessing(do_resize=True, size=size, image_mean=mean, image_std=std)
 
 
-def _batches(num_frames: int, config: EncoderConfig, generator: "torch.Generator") -> list[np.ndarray]:
+def _batches(num_frames: int, config: VisionConfig, generator: "torch.Generator") -> list[np.ndarray]:
     """Indices of the frames of every step: each epoch in another order, a last incomplete batch left out."""
     import torch
 
@@ -121,7 +121,7 @@ def _rate(step: int, total: int) -> float:
     return (step + 1) / rise if step < rise else 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, total - rise)))
 
 
-def _model(config: EncoderConfig, edge: int) -> "ViTMAEForPreTraining":
+def _model(config: VisionConfig, edge: int) -> "ViTMAEForPreTraining":
     import torch
     from transformers import ViTMAEConfig, ViTMAEForPreTraining
 

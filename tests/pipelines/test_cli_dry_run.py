@@ -72,7 +72,7 @@ def test_it_is_a_command_and_bad_input_is_one_line(request, project):
         (None, "nothing.seed=1", "is no parameter"),
         (None, "train.epoch=1", r"key train\.epoch"),
         (None, "train.epochs=[1", "is no YAML"),
-        (None, "encoder.name=nowhere", r"encoder\.name=nowhere: nothing here says what shape"),
+        (None, "vision.encoder=nowhere", r"vision\.encoder=nowhere: nothing here says what shape"),
     ],
 )
 def test_what_is_wrong_is_named(project, preset, assignment, words):
@@ -83,19 +83,19 @@ def test_what_is_wrong_is_named(project, preset, assignment, words):
 
 def test_features_have_the_shape_that_the_encoder_gives_them(project, tmp_path):
     params = load_params("params.yaml")
-    config = params.encoder.model_copy(update={"epochs": 1, "batch_size": 4})
+    config = params.vision.model_copy(update={"epochs": 1, "batch_size": 4})
     pixels = 32
     frames = np.random.default_rng(0).integers(0, 256, (4, pixels, pixels, 3), np.uint8)
     encoder = train_mae(frames, config, 0, tmp_path / "encoder")
     for output in OUTPUTS:
         made = encoder.with_output(output)
         for name in ("mae-tiny", str(tmp_path / "encoder")):
-            given = config.model_copy(update={"name": name, "output": output})
+            given = config.model_copy(update={"encoder": name, "output": output})
             assert token_shape(given, pixels) == (made.num_tokens, made.dim)
 
 
 @pytest.mark.parametrize(("name", "width"), [("vc1-base", 768), ("vc1-large", 1024)])
 def test_vc1_is_known(project, name, width):
-    config = load_params("params.yaml").encoder.model_copy(update={"name": name})
+    config = load_params("params.yaml").vision.model_copy(update={"encoder": name})
     shapes = [token_shape(config.model_copy(update={"output": output}), 112) for output in OUTPUTS]
     assert shapes == [(1, width), (1, width), (196, width), (1, 8 * width)]

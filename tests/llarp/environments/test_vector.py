@@ -92,7 +92,7 @@ def test_habitat_and_skills_of_ones_own_are_played_one_by_one(apartment, monkeyp
 def test_a_real_encoder_gives_the_same_after_a_restart(apartment, bounded):
     """The views of a batch are others after a restart, and with little room some are encoded again."""
     frames = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3), np.uint8)
-    config = apartment.params.encoder.model_copy(update={"dim": 16, "heads": 2})
+    config = apartment.params.vision.model_copy(update={"dim": 16, "heads": 2})
     encoder = ViTEncoder(_plain_vit(_model(config, 32)), _preprocessing(frames), "units")
     episodes, rng = list(apartment.generate("train", 4)), np.random.default_rng(0)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from llarp.config import CameraConfig, EncoderConfig, EpisodesConfig, load_params
+from llarp.config import CameraConfig, EpisodesConfig, VisionConfig, load_params
 from llarp.environments.make import make_environment
 from llarp.evaluate import rows as results
 from llarp.evaluate.film import write_strips
@@ -21,8 +21,8 @@ from llarp.vision.encoder import load_encoder
 from llarp.vision.mae import train_mae
 
 CAMERA = CameraConfig(width=32, height=32, fov_deg=60.0, tilt_deg=30.0, elevation_m=1.2)
-ENCODER = EncoderConfig(
-    name="mae-tiny", weights=None, output="patches", frames=16, epochs=1, batch_size=8, lr=1e-3, mask_ratio=0.75,
+ENCODER = VisionConfig(
+    encoder="mae-tiny", weights=None, output="patches", frames=16, epochs=1, batch_size=8, lr=1e-3, mask_ratio=0.75,
     patch=16, dim=8, depth=1, heads=2,
 )  # fmt: skip
 

@@ -7,14 +7,14 @@ import pytest
 import torch
 from safetensors.numpy import load_file, save_file
 
-from llarp.config import EncoderConfig
+from llarp.config import VisionConfig
 from llarp.errors import UserError
 from llarp.vision import mae
 from llarp.vision.encoder import load_encoder
 from llarp.vision.mae import train_mae
 
-CONFIG = EncoderConfig(
-    name="mae-tiny", weights=None, output="patches", frames=64, epochs=12, batch_size=16, lr=3e-3, mask_ratio=0.75,
+CONFIG = VisionConfig(
+    encoder="mae-tiny", weights=None, output="patches", frames=64, epochs=12, batch_size=16, lr=3e-3, mask_ratio=0.75,
     patch=8, dim=16, depth=1, heads=2,
 )  # fmt: skip
 
@@ -200,10 +200,10 @@ def test_a_missing_or_cut_file_is_named(folder, name):
 @pytest.mark.parametrize(
     ("images", "change", "key"),
     [
-        (frames(16)[:, :, :24], {}, "encoder.patch"),
-        (frames(16), {"patch": 7}, "encoder.patch"),
-        (frames(16), {"heads": 3}, "encoder.dim"),
-        (frames(8), {}, "encoder.batch_size"),
+        (frames(16)[:, :, :24], {}, "vision.patch"),
+        (frames(16), {"patch": 7}, "vision.patch"),
+        (frames(16), {"heads": 3}, "vision.dim"),
+        (frames(8), {}, "vision.batch_size"),
     ],
 )
 def test_settings_that_cannot_work_are_refused_before_anything_is_written(tmp_path, images, change, key):

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from seen_episodes import CAMERA, make_episode
 
-from llarp.config import EncoderConfig
+from llarp.config import VisionConfig
 from llarp.environments.recorded import Recording, WithRecordingsOf
 from llarp.errors import UserError
 from llarp.sim.embedded import EmbeddedSimulator
@@ -20,8 +20,8 @@ from llarp.vision.memory import as_keys
 from llarp.vision.store import ShardStore
 from llarp.vision.warm import distinct_views, plan, replay, sample_frames, warm
 
-CONFIG = EncoderConfig(
-    name="mae-tiny", weights=None, output="units", frames=16, epochs=1, batch_size=8, lr=1e-3, mask_ratio=0.75,
+CONFIG = VisionConfig(
+    encoder="mae-tiny", weights=None, output="units", frames=16, epochs=1, batch_size=8, lr=1e-3, mask_ratio=0.75,
     patch=8, dim=8, depth=1, heads=2,
 )  # fmt: skip
 make = partial(EmbeddedSimulator, CAMERA)
