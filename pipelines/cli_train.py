@@ -12,10 +12,6 @@ from llarp.errors import UserError
 if TYPE_CHECKING:
     from llarp.config import Params, VisionConfig
 
-_VC1 = {"vc1-base": (768, 3072), "vc1-large": (1024, 4096)}
-"""Width and hidden units; both see 14 x 14 patches."""
-_VC1_PATCHES = 14 * 14
-
 
 def dry_run(
     preset: Annotated[str | None, typer.Option(help="Take presets/NAME.yaml instead of params.yaml.")] = None,
@@ -36,24 +32,28 @@ def dry_run(
 
 def token_shape(config: VisionConfig, pixels: int) -> tuple[int, int]:
     """(visual tokens, width) that an encoder gives of an image of so many pixels each way, without making one."""
-    if config.encoder in _VC1:
-        (width, units), patches = _VC1[config.encoder], _VC1_PATCHES
-    elif config.encoder == "mae-tiny":
-        from llarp.vision.mae import MLP_RATIO
+    from llarp.vision.named import NAMED
 
-        width, units, patches = config.dim, MLP_RATIO * config.dim, (pixels // config.patch) ** 2
+    if config.encoder in NAMED:
+        shape = NAMED[config.encoder].shape
+        width, units, patches = shape.dim, shape.hidden, shape.grid**2
+    elif config.encoder == "mae-tiny":
+        width, units, patches = config.dim, config.units, (pixels // config.patch) ** 2
     else:
         from transformers import AutoConfig
 
+        at = {} if config.revision is None else {"revision": config.revision}
         try:
-            found: Any = AutoConfig.from_pretrained(config.encoder, local_files_only=True)
+            found: Any = AutoConfig.from_pretrained(
+                config.encoder, local_files_only=True, trust_remote_code=False, **at
+            )
             width, units = found.hidden_size, found.intermediate_size
             patches = (found.image_size // found.patch_size) ** 2
-        except (OSError, ValueError, AttributeError) as error:
+        except (OSError, ValueError, AttributeError, TypeError) as error:
             raise UserError(
                 f"nothing here says what shape it has: {error}",
                 f"vision.encoder={config.encoder}",
-                "give a folder of a ViT",
+                "give a folder of a ViT, or a model of the hub that is in the local cache",
             ) from error
     shapes = {"cls": (1, width), "mean": (1, width), "patches": (patches, width), "units": (1, 2 * units)}
     return shapes[config.output]

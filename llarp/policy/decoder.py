@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+from llarp import hub
 from llarp.config import PolicyConfig
 from llarp.errors import UserError
 from llarp.files import sha256
@@ -79,13 +80,4 @@ def _folder(config: PolicyConfig) -> Path:
             "policy.revision",
             "give the hub's commit hash, or the path of a local model",
         )
-    from huggingface_hub import snapshot_download
-
-    try:
-        return Path(snapshot_download(config.backbone, revision=config.revision, allow_patterns=_FILES))
-    except (OSError, ValueError) as error:  # network, unknown name, gated, malformed name
-        raise UserError(
-            f"cannot be fetched: {error}",
-            f"backbone {config.backbone} at revision {config.revision}",
-            "check name, revision and network, or give the path of a local model",
-        ) from error
+    return hub.fetch(config.backbone, config.revision, _FILES, "backbone")

@@ -94,8 +94,23 @@ def test_features_have_the_shape_that_the_encoder_gives_them(project, tmp_path):
             assert token_shape(given, pixels) == (made.num_tokens, made.dim)
 
 
-@pytest.mark.parametrize(("name", "width"), [("vc1-base", 768), ("vc1-large", 1024)])
+@pytest.mark.parametrize(("name", "width"), [("vc1-base", 768), ("vc1-large", 1024), ("vc1-large-permissive", 1024)])
 def test_vc1_is_known(project, name, width):
     config = load_params("params.yaml").vision.model_copy(update={"encoder": name})
     shapes = [token_shape(config.model_copy(update={"output": output}), 112) for output in OUTPUTS]
     assert shapes == [(1, width), (1, width), (196, width), (1, 8 * width)]
+
+
+def test_a_vit_of_the_hub_is_looked_for_in_the_local_cache_alone(project, monkeypatch):
+    import socket
+
+    def nothing(*_, **__):
+        raise AssertionError("something asked the network")
+
+    monkeypatch.setattr(socket.socket, "connect", nothing)
+    monkeypatch.setattr(socket, "getaddrinfo", nothing)
+    given = {"encoder": "facebook/vit-mae-base", "revision": "0" * 40}
+    config = load_params("params.yaml").vision.model_copy(update=given)
+    with pytest.raises(UserError, match="nothing here says what shape it has") as caught:
+        token_shape(config, 112)
+    assert "\n" not in str(caught.value)

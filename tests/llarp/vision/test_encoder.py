@@ -15,7 +15,7 @@ from llarp.vision.mae import train_mae
 
 CONFIG = VisionConfig(
     encoder="mae-tiny", weights=None, output="patches", frames=64, epochs=12, batch_size=16, lr=3e-3, mask_ratio=0.75,
-    patch=8, dim=16, depth=1, heads=2,
+    patch=8, dim=16, depth=1, heads=2, units=256,
 )  # fmt: skip
 
 
@@ -102,6 +102,29 @@ def test_units_are_the_maximum_and_mean_of_the_hidden_layer(trained):
     np.testing.assert_allclose(features[:, 0, num_units:], units.mean(1), atol=1e-5)
 
 
+def placed(tmp_path, **change):
+    """An encoder whose units were placed from frames of squares."""
+    return train_mae(
+        frames(256), CONFIG.model_copy(update={"output": "units", "epochs": 0, "patch": 4} | change), 3, tmp_path / "e"
+    )
+
+
+def test_placed_units_answer_to_few_patches_and_differ(tmp_path):
+    encoder = placed(tmp_path)
+    weights = encoder.model.layers[-1].mlp.fc1.weight
+    np.testing.assert_allclose(weights.norm(dim=1).numpy(), 1, atol=1e-4)
+    with torch.no_grad():
+        hidden = encoder.model.embeddings(encoder.preprocessing.prepare(frames(256)))
+        units = encoder.model.layers[-1].mlp.fc1(encoder.model.layers[-1].layernorm_after(hidden)).relu()[:, 1:]
+    assert 0 < (units > 0).float().mean() < 5 * mae.ANSWERED
+    assert len(torch.unique(weights.round(decimals=3), dim=0)) > 200
+
+
+def test_more_units_than_patches_to_place_them_by(tmp_path):
+    encoder = placed(tmp_path, units=8192, patch=16, dim=8)
+    assert np.isfinite(encoder.encode(frames(2))).all()
+
+
 def test_positions_are_told_apart_in_encoder_and_decoder():
     model = mae._model(CONFIG, edge=32)
     for table in (model.vit.embeddings.position_embeddings, model.decoder.decoder_pos_embed):
@@ -140,6 +163,9 @@ def test_the_identity_knows_the_output_and_the_preprocessing(trained, folder):
     settings = json.loads((folder / "preprocessor_config.json").read_text())
     settings["image_mean"][0] += 0.1
     (folder / "preprocessor_config.json").write_text(json.dumps(settings))
+    with pytest.raises(UserError, match="not those it was written for"):
+        load_encoder(folder, "cls")
+    (folder / "encoder.json").unlink()
     assert load_encoder(folder, "cls").identity != whole.identity
 
 
@@ -159,14 +185,14 @@ def test_a_missing_tensor_is_never_left_random(folder):
     name = next(name for name in tensors if name.endswith("query.weight"))
     del tensors[name]
     save_file(tensors, folder / "model.safetensors", {"format": "pt"})
-    with pytest.raises(UserError, match="lacks 1 tensors of a ViT"):
+    with pytest.raises(UserError, match=r"lacks tensors \(1\): layers\.0\.attention\.q_proj\.weight"):
         load_encoder(folder)
 
 
 def test_a_tensor_without_use_is_named(folder):
     tensors = load_file(folder / "model.safetensors") | {"embeddings.register": np.ones(3, np.float32)}
     save_file(tensors, folder / "model.safetensors", {"format": "pt"})
-    with pytest.raises(UserError, match=r"unknown 1 tensors of a ViT.*register"):
+    with pytest.raises(UserError, match=r"unknown tensors \(1\): embeddings\.register"):
         load_encoder(folder)
 
 
@@ -174,7 +200,7 @@ def test_a_tensor_of_another_shape_is_refused(folder):
     tensors = load_file(folder / "model.safetensors")
     tensors["layernorm.weight"] = np.ones(3, np.float32)
     save_file(tensors, folder / "model.safetensors", {"format": "pt"})
-    with pytest.raises(UserError, match="cannot be loaded"):
+    with pytest.raises(UserError, match=r"misshapen tensors \(1\): layernorm\.weight \[3\] instead of \[16\]"):
         load_encoder(folder)
 
 
@@ -182,8 +208,9 @@ def test_changed_weights_are_noticed(folder):
     tensors = load_file(folder / "model.safetensors")
     tensors["layernorm.weight"] = tensors["layernorm.weight"] * 1.01
     save_file(tensors, folder / "model.safetensors", {"format": "pt"})
-    with pytest.raises(UserError, match="not those it was written for"):
-        load_encoder(folder)
+    for output in (None, "cls"):
+        with pytest.raises(UserError, match="not those it was written for"):
+            load_encoder(folder, output)
 
 
 @pytest.mark.parametrize("name", ["config.json", "preprocessor_config.json", "model.safetensors"])
@@ -204,6 +231,7 @@ def test_a_missing_or_cut_file_is_named(folder, name):
         (frames(16), {"patch": 7}, "vision.patch"),
         (frames(16), {"heads": 3}, "vision.dim"),
         (frames(8), {}, "vision.batch_size"),
+        (frames(16), {"epochs": 0}, "vision.epochs"),
     ],
 )
 def test_settings_that_cannot_work_are_refused_before_anything_is_written(tmp_path, images, change, key):
