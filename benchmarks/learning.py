@@ -44,12 +44,12 @@ def learn(params, steps: int) -> dict:
     from llarp.evaluate.runner import evaluate
     from llarp.learn.checkpoint import Checkpoints
     from llarp.learn.ppo import PPO
-    from llarp.learn.ranks import Ranks
     from llarp.learn.rollout import Collector
     from llarp.learn.trainer import Trainer
     from llarp.policy.backbones import load_backbone
     from llarp.policy.baselines import RandomPolicy
     from llarp.policy.llarp import LLaRPPolicy
+    from llarp.ranks import Ranks
     from llarp.sim.embedded import EmbeddedSimulator
     from llarp.vision.mae import train_mae
     from llarp.vision.memory import MemoryStore
@@ -61,7 +61,7 @@ def learn(params, steps: int) -> dict:
     environment, ranks, curve = make_environment(params), Ranks(Accelerator(cpu=True)), []
     with tempfile.TemporaryDirectory() as folder:
         frames = sample_frames(shown, EmbeddedSimulator(params.camera), 256, SEED)
-        encoder = train_mae(frames, params.vision.model_copy(update={"epochs": 1}), SEED, Path(folder) / "encoder")
+        encoder = train_mae(frames, params.vision, SEED, Path(folder) / "encoder")
         views = ViewFeatures(encoder, MemoryStore(encoder.num_tokens, encoder.dim))
         torch.manual_seed(SEED)
         policy = LLaRPPolicy(

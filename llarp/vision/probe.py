@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from llarp.config import CameraConfig
-from llarp.scenes.catalog import CATEGORIES, FRIDGE_HANDLE, category_of_asset
+from llarp.scenes.catalog import CATEGORIES, FRIDGE_HANDLE, NAV_TARGETS, category_of_asset
 from llarp.scenes.reach import REACH_M
 from llarp.sim.base import Playable
 from llarp.sim.drawing.painter import corners
@@ -22,13 +22,16 @@ from llarp.vision.encoder import Output, ViTEncoder
 from llarp.vision.warm import distinct_views
 
 MIN_PIXELS = 30
-STRENGTHS = (0.1, 1.0, 10.0, 100.0)
+STRENGTHS = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 """Of the ridge, added to the diagonal of the Gram matrix, whose own diagonal is about 1."""
 TRAIN_SHARE = 0.8
 PIXEL_STRIDE = 4
 """Raw pixels are averaged over squares of this edge."""
 TOLERANCE = 0.01
 """The class token is as good as the patches when it falls short of them by no more than this."""
+
+PLACES: tuple[str | None, ...] = (None, *NAV_TARGETS)
+"""Where the robot may stand: nowhere yet, or before a receptacle or a handle."""
 
 _INDEX = {entry.id: number for number, entry in enumerate(CATEGORIES)}
 
@@ -41,6 +44,8 @@ class Labelled:
     """uint8[N, H, W, 3]"""
     in_view: np.ndarray
     """bool[N, C]"""
+    receptacle: np.ndarray
+    """int64[N] what the robot stands before: a number of `PLACES`."""
     held: np.ndarray
     """int64[N] category held; C for an empty hand."""
     fridge_open: np.ndarray
@@ -56,6 +61,8 @@ class Probe:
     """F."""
     in_view: float
     """Mean over categories of the average precision of "is in view"."""
+    receptacle: float
+    """Share of frames before a receptacle or handle that is named; such a frame is nearly the same every time."""
     held: float
     """Share of frames with something in the hand whose category is named."""
     fridge_open: float
@@ -64,7 +71,11 @@ class Probe:
     def metrics(self) -> dict[str, float]:
         """Figures to log, as `probe/patches/in_view`."""
         figures = asdict(self)
-        return {f"probe/{self.features}/{name}": figures[name] for name in ("in_view", "held", "fridge_open")}
+        return {f"probe/{self.features}/{name}": figures[name] for name in QUESTIONS}
+
+
+QUESTIONS = ("in_view", "receptacle", "held", "fridge_open")
+"""Fields of `Probe` that answer one."""
 
 
 class _Together(Playable):
@@ -106,7 +117,7 @@ def sample_labelled(
 
     """
     simulator = EmbeddedSimulator(camera)
-    frames, in_view, held, fridge_open = [], [], [], []
+    frames, in_view, receptacle, held, fridge_open = [], [], [], [], []
     views = distinct_views(episodes, _Together(simulator, drawn), seed)
     for _, shown in zip(range(count), views, strict=False):
         view, pose = simulator.view(), simulator.pose
@@ -119,9 +130,10 @@ def sample_labelled(
                 row[_INDEX[category_of_asset(placement.asset)]] = True
         frames.append(shown.render())
         in_view.append(row)
+        receptacle.append(PLACES.index(simulator.at))
         held.append(len(CATEGORIES) if view.held is None else _INDEX[category_of_asset(view.held[0])])
         fridge_open.append(any(handle == FRIDGE_HANDLE for handle, _ in view.joints))
-    return Labelled(np.stack(frames), np.stack(in_view), np.array(held), np.array(fridge_open))
+    return Labelled(np.stack(frames), np.stack(in_view), np.array(receptacle), np.array(held), np.array(fridge_open))
 
 
 def compare(encoder: ViTEncoder, sample: Labelled, seed: int) -> list[Probe]:
@@ -138,26 +150,32 @@ def class_token_suffices(probes: Sequence[Probe]) -> bool:
     """Whether the class token tells as much as the patches do, within `TOLERANCE`, on every question asked."""
     by_name = {entry.features: entry for entry in probes}
     cls, patches = by_name["cls"], by_name["patches"]
-    pairs = [(cls.in_view, patches.in_view), (cls.held, patches.held), (cls.fridge_open, patches.fridge_open)]
+    pairs = [(getattr(cls, name), getattr(patches, name)) for name in QUESTIONS]
     return all(few >= many - TOLERANCE for few, many in pairs if not np.isnan(many))
 
 
-def probe(name: str, features_NF: np.ndarray, sample: Labelled) -> Probe:
-    """Fits on the first `TRAIN_SHARE` of the frames and scores on the rest."""
+def probe(name: str, features_NF: np.ndarray, sample: Labelled, cut: int | None = None) -> Probe:
+    """Fits on the first `cut` frames, or on `TRAIN_SHARE` of all, and scores on the rest."""
     num_categories = sample.in_view.shape[1]
-    cut = int(TRAIN_SHARE * len(features_NF))
+    cut = cut or int(TRAIN_SHARE * len(features_NF))
+    names, places = np.arange(num_categories), np.arange(1, len(PLACES))
+    truths = (
+        sample.in_view, sample.receptacle[:, None] == places, sample.held[:, None] == names, sample.fridge_open[:, None]
+    )  # fmt: skip
     ridge = _Ridge(features_NF[:cut], features_NF[cut:])
-    in_view = ridge.scores(sample.in_view[:cut])
-    precisions = [average_precision(in_view[:, c], sample.in_view[cut:, c]) for c in range(num_categories)]
-    held = ridge.scores(sample.held[:cut, None] == np.arange(num_categories))
+    in_view, standing, held, opened = ridge.scores([truth[:cut] for truth in truths])
+    precisions = [average_precision(in_view[:, c], sample.in_view[cut:, c]) for c in names]
+    somewhere = np.flatnonzero(sample.receptacle[cut:])
+    placed = standing[somewhere].argmax(1) + 1 == sample.receptacle[cut:][somewhere]
     holding = np.flatnonzero(sample.held[cut:] < num_categories)
     named = held[holding].argmax(1) == sample.held[cut:][holding]
     return Probe(
         features=name,
         width=features_NF.shape[1],
         in_view=float(np.nanmean(precisions)) if not np.isnan(precisions).all() else float("nan"),
+        receptacle=float(placed.mean()) if len(somewhere) else float("nan"),
         held=float(named.mean()) if len(holding) else float("nan"),
-        fridge_open=average_precision(ridge.scores(sample.fridge_open[:cut, None])[:, 0], sample.fridge_open[cut:]),
+        fridge_open=average_precision(opened[:, 0], sample.fridge_open[cut:]),
     )
 
 
@@ -178,15 +196,19 @@ class _Ridge:
         train, test = (train_NF - mean) / std, (test_NF - mean) / std
         self.gram, self.cross = train @ train.T / train.shape[1], test @ train.T / train.shape[1]
 
-    def scores(self, truth: np.ndarray) -> np.ndarray:
-        """Scores [M, Q] of the test rows for questions answered by bool[N, Q] on the training rows."""
-        wanted = np.where(truth, 1.0, -1.0).astype(self.gram.dtype)
-        inner = int(TRAIN_SHARE * len(wanted))
+    def scores(self, truths: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Scores [M, Q] of the test rows for questions answered by bool[N, Q] on the training rows, a strength each."""
+        wanted = [np.where(truth, 1.0, -1.0).astype(self.gram.dtype) for truth in truths]
+        together, ends = np.concatenate(wanted, 1), np.cumsum([part.shape[1] for part in wanted])[:-1]
+        inner = int(TRAIN_SHARE * len(together))
         errors = []
         for strength in STRENGTHS:
-            guess = _solve(self.gram[:inner, :inner], wanted[:inner], self.gram[inner:, :inner], strength)
-            errors.append(np.square(guess - wanted[inner:]).mean())
-        return _solve(self.gram, wanted, self.cross, STRENGTHS[int(np.argmin(errors))])
+            guess = _solve(self.gram[:inner, :inner], together[:inner], self.gram[inner:, :inner], strength)
+            squares = np.split(np.square(guess - together[inner:]).mean(0), ends)
+            errors.append([part.mean() for part in squares])
+        best = np.argmin(errors, 0)
+        guesses = {number: _solve(self.gram, together, self.cross, STRENGTHS[number]) for number in set(best)}
+        return [np.split(guesses[number], ends, 1)[part] for part, number in enumerate(best)]
 
 
 def _solve(gram: np.ndarray, wanted: np.ndarray, cross: np.ndarray, strength: float) -> np.ndarray:

@@ -8,6 +8,7 @@ from llarp.scenes.catalog import CATEGORIES
 from llarp.sim.embedded import EmbeddedSimulator
 from llarp.tasks.skills import Skill
 from llarp.vision.probe import (
+    PLACES,
     Labelled,
     Probe,
     average_precision,
@@ -24,6 +25,7 @@ def made_up(count=400, seed=0):
     return Labelled(
         frames=np.zeros((count, 1, 1, 3), np.uint8),
         in_view=rng.random((count, 33)) < 0.2,
+        receptacle=rng.integers(0, len(PLACES), count),
         held=rng.integers(0, 34, count),
         fridge_open=rng.random(count) < 0.3,
     )
@@ -39,31 +41,33 @@ def test_average_precision_by_hand():
 def test_features_that_hold_the_truth_are_read():
     sample = made_up()
     held = sample.held[:, None] == np.arange(34)
-    truth = np.concatenate([sample.in_view, held, sample.fridge_open[:, None]], 1).astype(np.float32)
-    mixed = truth @ np.random.default_rng(1).normal(size=(68, 100)).astype(np.float32)
+    places = sample.receptacle[:, None] == np.arange(len(PLACES))
+    truth = np.concatenate([sample.in_view, places, held, sample.fridge_open[:, None]], 1).astype(np.float32)
+    mixed = truth @ np.random.default_rng(1).normal(size=(85, 100)).astype(np.float32)
     found = probe("truth", mixed, sample)
     assert found.width == 100
-    assert found.in_view > 0.95 and found.held > 0.95 and found.fridge_open > 0.95
+    assert min(found.in_view, found.receptacle, found.held, found.fridge_open) > 0.95
 
 
 def test_features_of_noise_tell_no_more_than_chance():
     sample = made_up()
     found = probe("noise", np.random.default_rng(1).normal(size=(400, 50)).astype(np.float32), sample)
-    assert found.in_view < 0.4 and found.held < 0.2 and found.fridge_open < 0.5
+    assert found.in_view < 0.4 and found.receptacle < 0.2 and found.held < 0.2 and found.fridge_open < 0.5
 
 
 def test_what_no_test_frame_shows_is_nan():
     sample = made_up()
-    never = Labelled(sample.frames, np.zeros_like(sample.in_view), np.full(400, 33), np.zeros(400, bool))
+    nowhere, empty = np.zeros(400, int), np.full(400, 33)
+    never = Labelled(sample.frames, np.zeros_like(sample.in_view), nowhere, empty, np.zeros(400, bool))
     found = probe("noise", np.random.default_rng(1).normal(size=(400, 5)).astype(np.float32), never)
-    assert np.isnan([found.in_view, found.held, found.fridge_open]).all()
+    assert np.isnan([found.in_view, found.receptacle, found.held, found.fridge_open]).all()
 
 
 def test_the_class_token_must_match_the_patches_everywhere():
-    patches = Probe("patches", 10, 0.6, 0.9, float("nan"))
-    assert class_token_suffices([Probe("cls", 1, 0.595, 0.95, 0.1), patches])
-    assert not class_token_suffices([Probe("cls", 1, 0.7, 0.8, 0.1), patches])
-    assert not class_token_suffices([Probe("cls", 1, 0.5, 0.9, 0.1), patches])
+    patches = Probe("patches", 10, 0.6, 0.9, 0.9, float("nan"))
+    assert class_token_suffices([Probe("cls", 1, 0.595, 0.9, 0.95, 0.1), patches])
+    assert not class_token_suffices([Probe("cls", 1, 0.7, 0.9, 0.8, 0.1), patches])
+    assert not class_token_suffices([Probe("cls", 1, 0.5, 0.9, 0.9, 0.1), patches])
 
 
 def test_labels_are_what_the_simulator_shows():
@@ -75,6 +79,15 @@ def test_labels_are_what_the_simulator_shows():
     assert 0 < sample.fridge_open.sum() <= len(open_views)
     assert (sample.held == len(CATEGORIES)).all()  # nothing is ever picked up
     assert sample.in_view.any() and not sample.in_view.all()
+    seen = {PLACES[number] for number in sample.receptacle}
+    assert {None, "fridge_handle"} <= seen <= {None, *(skill.target for skill in episode.demonstration)}
+
+
+def test_the_frames_to_fit_on_may_be_counted_by_the_caller():
+    sample = made_up()
+    truth = sample.in_view.astype(np.float32)
+    truth[300:] = ~sample.in_view[300:]
+    assert probe("turned", truth, sample, 300).in_view < 0.3
 
 
 def test_the_held_category_is_told():
