@@ -141,11 +141,11 @@ def measure(setting: Setting, updates: int) -> dict[str, float]:
 
     from llarp.config import PolicyConfig, load_params
     from llarp.learn.ppo import PPO
-    from llarp.learn.ranks import Ranks
     from llarp.learn.rollout import Collector
     from llarp.learn.trainer import Trainer
     from llarp.policy.flops import Flops
     from llarp.policy.llarp import LLaRPPolicy
+    from llarp.ranks import Ranks
 
     params = load_params()
     ppo_config = params.ppo.model_copy(

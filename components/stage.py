@@ -53,8 +53,7 @@ def main(stage: str, run: Run, tracked: bool = True) -> None:
         tracked: whether it opens a run in MLflow; all ranks of a training but one do not.
 
     """
-    environment.apply()
-    signal.signal(signal.SIGTERM, stop)
+    begin()
     try:
         params, paths = load_params(), Paths()
         result = _run_tracked(stage, run, params, paths) if tracked else run(params, paths, ignore)
@@ -62,6 +61,12 @@ def main(stage: str, run: Run, tracked: bool = True) -> None:
         fail(error)
     if result.summary:
         print(result.summary, flush=True)
+
+
+def begin() -> None:
+    """What every program of a stage does first."""
+    environment.apply()
+    signal.signal(signal.SIGTERM, stop)
 
 
 def _run_tracked(stage: str, run: Run, params: Params, paths: Paths) -> Result:

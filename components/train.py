@@ -6,33 +6,24 @@ several machines, `llarp join` starts those of the others in the same way.
 
 import hashlib
 import os
-import signal
-import subprocess
-import sys
-import tempfile
-import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from components import data_versions, environment
+from components import data_versions
 from components.curves import Curves
+from components.launch import launch_ranks, main_of_ranks
+from components.overlay import open_overlay
 from components.paths import Paths
-from components.stage import ERROR_FILE, OnMetrics, Result, fail, ignore, main, stop
-from llarp.config import Params, load_params
-from llarp.errors import UserError
+from components.stage import OnMetrics, Result, ignore
+from llarp.config import Params
 
 if TYPE_CHECKING:
     from llarp.learn.train import Playground, Shown
 
-_RANK = "--rank"
-_PATIENCE_S = 60.0
-"""How long ranks may go on after one of them has told of bad input."""
-
 
 def run(params: Params, paths: Paths, on_metrics: OnMetrics = ignore) -> Result:
     """Trains in one rank; the first writes the policy and its curves. Goes on from a checkpoint if there is one."""
-    from llarp.learn.ranks import Ranks
     from llarp.learn.train import train
+    from llarp.ranks import Ranks
 
     ranks = Ranks.meet(params.train)
     shown, playground = ranks.alike(lambda: _read(params, paths))
@@ -52,7 +43,7 @@ def _read(params: Params, paths: Paths) -> "tuple[Shown, Playground | None]":
     from llarp.learn.train import Shown
     from llarp.vision.store import ShardStore
 
-    store = ShardStore.open(paths.features, verify=os.environ.get("LOCAL_RANK", "0") == "0")
+    store = ShardStore.open(paths.features, verify=_is_first_here())
     shown = Shown(demonstrations.read(paths.demonstrations), store, (store.num_tokens, store.dim))
     plays = "ppo" in params.train.algorithm or params.train.dagger_rounds > 0
     return shown, _playground(params, paths) if plays else None
@@ -67,11 +58,17 @@ def _playground(params: Params, paths: Paths) -> "Playground":
 
     encoder, world = load_encoder(paths.encoder), make_environment(params)
     store = ShardStore.open(paths.features, encoder, verify=False)
+    overlay = open_overlay(params, paths, encoder, verify=_is_first_here())
     digest = hashlib.sha256(encoder.identity.encode())
     digest.update(params.model_dump_json(include={"environment", "simulator", "camera", "reward"}).encode())
     for file in sorted(paths.split("train").glob("*.parquet")):
         digest.update(file.read_bytes())
-    return Playground(world, world.read(paths.split("train")), encoder, store, digest.hexdigest())
+    return Playground(world, world.read(paths.split("train")), encoder, store, overlay, digest.hexdigest())
+
+
+def _is_first_here() -> bool:
+    """Whether this is the rank of its machine that reads files over."""
+    return os.environ.get("LOCAL_RANK", "0") == "0"
 
 
 def _told(curves: Curves, phase: str) -> str:
@@ -83,59 +80,9 @@ def _told(curves: Curves, phase: str) -> str:
 
 
 def launch(params: Params, machine: int = 0) -> None:
-    """Runs the ranks of a machine.
-
-    UserError of a rank is raised here, any other failure ends the program with its exit code.
-    """
-    from llarp.learn.launch import check_port, launch_command, launch_environment, wait_for_first
-
-    command = launch_command("components.train", [_RANK], params.train, machine)
-    if machine:
-        wait_for_first(params.train)
-    elif params.train.machines > 1:
-        check_port(params.train)
-        print(f"Waiting for the other {params.train.machines - 1} of {params.train.machines} machines.", flush=True)
-    with tempfile.TemporaryDirectory() as folder:
-        error = Path(folder) / "error"
-        variables = {**launch_environment(), ERROR_FILE: str(error)}
-        code = _wait(subprocess.Popen(command, env=variables), error)
-        if error.exists():
-            raise UserError(error.read_text())
-    if code:
-        raise SystemExit(code)
-
-
-def _wait(launcher: subprocess.Popen, error: Path) -> int:
-    """Exit code of the launcher of ranks; when this program is asked to end, the ranks are, and write a checkpoint."""
-    import psutil
-
-    try:
-        while True:
-            try:
-                return launcher.wait(1.0)
-            except subprocess.TimeoutExpired:
-                if error.exists() and time.time() - error.stat().st_mtime > _PATIENCE_S:
-                    # A rank has given up before it has met the others, and they would wait for it for half an hour.
-                    for process in psutil.Process(launcher.pid).children(recursive=True):
-                        process.kill()
-                    launcher.kill()
-    except BaseException:
-        launcher.terminate()
-        launcher.wait()
-        raise
-
-
-def _is_first() -> bool:
-    return os.environ.get("RANK", "0") == "0"
+    """Runs the ranks of a machine; see `launch_ranks`."""
+    launch_ranks("components.train", params.train, machine)
 
 
 if __name__ == "__main__":
-    if _RANK in sys.argv:
-        main("train", run, tracked=_is_first())
-    else:
-        environment.apply()
-        signal.signal(signal.SIGTERM, stop)
-        try:
-            launch(load_params())
-        except UserError as error:
-            fail(error)
+    main_of_ranks("train", run, launch)

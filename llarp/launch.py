@@ -5,8 +5,8 @@ import socket
 import sys
 import time
 from collections.abc import Sequence
+from typing import Protocol
 
-from llarp.config import TrainConfig
 from llarp.errors import UserError
 
 _PERIOD_S = 2.0
@@ -14,7 +14,27 @@ _MEETING_S = 24 * 3600
 """How long the first machine waits for the others."""
 
 
-def launch_command(module: str, arguments: Sequence[str], config: TrainConfig, machine: int = 0) -> list[str]:
+class Together(Protocol):
+    """Parameters of processes that work together, as `TrainConfig` has them."""
+
+    @property
+    def processes(self) -> int:
+        """Over all machines."""
+
+    @property
+    def machines(self) -> int:
+        """1: nobody is waited for."""
+
+    @property
+    def address(self) -> str | None:
+        """HOST:PORT of the first machine."""
+
+    @property
+    def mixed_precision(self) -> str:
+        """None or bf16."""
+
+
+def launch_command(module: str, arguments: Sequence[str], config: Together, machine: int = 0) -> list[str]:
     """Command line that runs `python -m module arguments...` in each of this machine's ranks.
 
     `accelerate launch --cpu --num_processes 2` starts one process and says nothing (1.15). Only its flag
@@ -38,12 +58,12 @@ def launch_command(module: str, arguments: Sequence[str], config: TrainConfig, m
     ]  # fmt: skip
 
 
-def check_machines(config: TrainConfig) -> None:
+def check_machines(config: Together) -> None:
     """UserError when the processes cannot be shared out, or machines cannot find each other."""
     _machines(config, 0)
 
 
-def check_port(config: TrainConfig) -> None:
+def check_port(config: Together) -> None:
     """UserError when the port on which this machine, the first, waits for the others is taken."""
     _, port = _endpoint(config)
     with socket.socket() as one:
@@ -54,7 +74,7 @@ def check_port(config: TrainConfig) -> None:
             raise UserError(f"port {port} is taken", "train.address", "choose another, on every machine") from error
 
 
-def wait_for_first(config: TrainConfig) -> None:
+def wait_for_first(config: Together) -> None:
     """Until the first machine trains, which may have much to do before; another one cannot begin without it."""
     host, port = _endpoint(config)
     told = False
@@ -77,7 +97,7 @@ def launch_environment() -> dict[str, str]:
     return {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", **cpu}
 
 
-def _machines(config: TrainConfig, machine: int) -> list[str]:
+def _machines(config: Together, machine: int) -> list[str]:
     if config.machines == 1:
         if machine:
             raise UserError("there is only one machine", "train.machines", "set it, the same on every machine")
@@ -96,7 +116,7 @@ def _machines(config: TrainConfig, machine: int) -> list[str]:
     ]  # fmt: skip
 
 
-def _endpoint(config: TrainConfig) -> tuple[str, int]:
+def _endpoint(config: Together) -> tuple[str, int]:
     """Host and port of the first machine."""
     host, _, port = (config.address or "").rpartition(":")
     if not host or not port.isdecimal() or not 0 < int(port) < 65536:

@@ -1,4 +1,4 @@
-"""What the processes of a training say to each other: sums, small JSON values, bytes. Nothing is ever pickled."""
+"""What processes that work together say to each other: sums, small JSON values, bytes. Nothing is ever pickled."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast
 
-from llarp.config import TrainConfig
 from llarp.errors import UserError
+from llarp.launch import Together
 
 T = TypeVar("T")
 
@@ -20,7 +20,7 @@ _PRECISION = {"none": "no", "bf16": "bf16"}
 
 
 class Ranks:
-    """The processes that train together; each of them has one of these. Every method is called by all of them."""
+    """The processes that work together; each of them has one of these. Every method is called by all of them."""
 
     def __init__(self, accelerator: Accelerator, machines: int = 1) -> None:
         self.accelerator, self.machines = accelerator, machines
@@ -28,14 +28,14 @@ class Ranks:
         self.device = accelerator.device
 
     @classmethod
-    def meet(cls, config: TrainConfig) -> Ranks:
+    def meet(cls, config: Together, section: str = "train") -> Ranks:
         """Waits for all of them; UserError when there are not as many as the parameters say."""
         accelerator = Accelerator(mixed_precision=_PRECISION[config.mixed_precision])
         if accelerator.num_processes != config.processes:
             raise UserError(
                 f"{config.processes} processes wanted, {accelerator.num_processes} running",
-                "train.processes",
-                "start it with the command of llarp.learn.launch",
+                f"{section}.processes",
+                "start it with the command of llarp.launch",
             )
         if accelerator.device.type == "cpu":
             torch.set_num_threads(1)
@@ -58,12 +58,18 @@ class Ranks:
         """The JSON values of all ranks, in their order."""
         if self.count == 1:
             return [value]
-        data = torch.frombuffer(bytearray(json.dumps(value).encode()), dtype=torch.uint8).to(self.device)
+        return [json.loads(data) for data in self.gather_bytes(json.dumps(value).encode())]
+
+    def gather_bytes(self, data: bytes) -> list[bytes]:
+        """The bytes of all ranks, in their order."""
+        if self.count == 1:
+            return [data]
         sizes = self.accelerator.gather(torch.tensor([len(data)], device=self.device)).tolist()
-        padded = torch.zeros(1, max(sizes), dtype=torch.uint8, device=self.device)
-        padded[0, : len(data)] = data
+        padded = torch.zeros(1, max(*sizes, 1), dtype=torch.uint8, device=self.device)
+        if data:
+            padded[0, : len(data)] = torch.frombuffer(bytearray(data), dtype=torch.uint8).to(self.device)
         rows = self.accelerator.gather(padded).cpu()
-        return [json.loads(bytes(row[:size].numpy())) for row, size in zip(rows, sizes, strict=True)]
+        return [row[:size].numpy().tobytes() for row, size in zip(rows, sizes, strict=True)]
 
     def alike(self, work: Callable[[], T]) -> T:
         """What `work` returns here, once it has ended well on every rank.

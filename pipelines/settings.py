@@ -10,7 +10,7 @@ from components.paths import Paths
 from llarp.config import Params, Section, validate
 from llarp.errors import UserError
 from llarp.files import file_aside
-from llarp.learn.launch import check_machines
+from llarp.launch import check_machines
 from llarp.tasks.data.capacity import refuse_too_many
 from llarp.tasks.released.release import release_files
 

@@ -27,11 +27,11 @@ from llarp.learn.algorithm import Algorithm, Optimisation, Sums
 from llarp.learn.minibatches import divide
 from llarp.learn.ppo_loss import METRICS, Taken, ppo_loss
 from llarp.learn.preemption import Preemption, shared_counter
-from llarp.learn.ranks import Ranks
 from llarp.learn.rollout import Collector, Rollout, Segment
 from llarp.learn.standing import Standing
 from llarp.policy.llarp import LLaRPPolicy, Trajectories
-from llarp.vision.views import ViewFeatures
+from llarp.ranks import Ranks
+from llarp.vision.views import Lookups, ViewFeatures
 
 
 @dataclass(frozen=True)
@@ -235,7 +235,7 @@ class PPO(Algorithm):
                 ],
                 "moments": [float(part.sum()) for part in (returns_TN, returns_TN**2, error_TN, error_TN**2)],
                 "seconds": [rollout.seconds["rollout"], rollout.seconds["env"]],
-                "views": [self.views.hits, self.views.misses, self.views.seconds] if self.views else None,
+                "views": self._views_met(),
             }
         )  # fmt: skip
         problems = [entry["problem"] for entry in told if entry["problem"]]
@@ -259,12 +259,20 @@ class PPO(Algorithm):
             "rollout/cut": float(sum(length < self.config.rollout_steps for length in lengths)),
             "time/rollout_s": float(seconds[0]), "time/env_s": float(seconds[1]),
         }  # fmt: skip
-        if self.views:
-            hits, misses, views_s = np.sum([entry["views"] for entry in told], 0)
-            self._figures |= {
-                "views/hit_rate": float(hits / max(hits + misses, 1)), "views/misses": float(misses),
-                "time/views_s": float(views_s / len(told)),
-            }  # fmt: skip
+        if views := [entry["views"] for entry in told if entry["views"]]:
+            met = [Lookups(np.array(by_kind), encoded, views_s) for by_kind, encoded, views_s, _ in views]
+            together = sum(met, Lookups.none())
+            self._figures |= together.figures() | {
+                "features/bytes": float(max(num_bytes for *_, num_bytes in views)),
+                "time/views_s": together.seconds / len(met),
+            }
+
+    def _views_met(self) -> list[Any] | None:
+        """What came of looking views up here, for JSON, and the bytes of the overlay."""
+        if self.views is None:
+            return None
+        met = self.views.lookups
+        return [met.by_kind.tolist(), met.encoded, met.seconds, self.views.overlay.num_bytes]
 
     def _normalised(self, advantages_TN: np.ndarray) -> np.ndarray:
         """Advantages with mean 0 and deviation 1 over all ranks."""

@@ -23,18 +23,18 @@ from llarp.learn.cloning import Cloning, sample_features
 from llarp.learn.dagger import Mixture, collect
 from llarp.learn.demonstrations import Demonstrations
 from llarp.learn.ppo import PPO
-from llarp.learn.ranks import Ranks
 from llarp.learn.rollout import Collector
 from llarp.learn.trainer import OnMetrics, Trainer
 from llarp.policy.backbones import load_backbone
 from llarp.policy.llarp import LLaRPPolicy
 from llarp.progress import Progress
+from llarp.ranks import Ranks
 from llarp.vision.base import Encoder, FeatureStore
 from llarp.vision.layered import Layered
-from llarp.vision.memory import BoundedStore, MemoryStore
+from llarp.vision.memory import MemoryStore
 from llarp.vision.views import ViewFeatures
 
-_OWN = {"address", "keep_checkpoints", "log_every", "prefix_cache_gib", "view_cache_gib"}
+_OWN = {"address", "keep_checkpoints", "log_every", "prefix_cache_gib"}
 """Parameters in which the machines of one training may differ."""
 
 _UNIMPORTANT = _OWN | {"checkpoint_every", "machines"}
@@ -64,6 +64,8 @@ class Playground:
     encoder: Encoder
     store: FeatureStore
     """Features of views that were encoded before; never written to."""
+    overlay: FeatureStore
+    """Features of other views, kept from run to run; written to."""
     digest: str
     """Of the episodes, the encoder and whatever else decides what can be met."""
 
@@ -217,16 +219,17 @@ class _Training:
         """PPO."""
         ground, config, seed = self.playground, self.params.ppo, self.params.seed
         assert ground is not None, "reinforcement learning needs a playground"
-        limit_bytes = int(config.view_cache_gib * 2**30)
-        overlay = BoundedStore(ground.encoder.num_tokens, ground.encoder.dim, limit_bytes)
-        views = ViewFeatures(ground.encoder, ground.store, overlay)
+        views = ViewFeatures(ground.encoder, ground.store, ground.overlay)
         played = ground.environment.vector(ground.episodes, config.num_envs, views, (seed, self.ranks.rank))
         collector = Collector(self.policy, played, config.rollout_steps, ground.environment.horizon)
         ppo = PPO(
             config, self.policy, collector, ground.digest, seed, self.ranks, self._log_every(config), self._autocast(),
             views, None if cloned else self._sample,
         )  # fmt: skip
-        self._run("ppo", config, ppo)
+        try:
+            self._run("ppo", config, ppo)
+        finally:
+            views.close()
 
     def finish(self, out: Path) -> None:
         """Saves the policy; its checkpoints are of no more use."""

@@ -21,8 +21,8 @@ import torch
 from llarp.errors import UserError
 from llarp.learn.algorithm import Algorithm
 from llarp.learn.checkpoint import Checkpoints, Saved, from_bytes, load_snapshot, snapshot, to_bytes
-from llarp.learn.ranks import Ranks
 from llarp.progress import Progress
+from llarp.ranks import Ranks
 
 OnMetrics = Callable[[int, dict[str, float]], None]
 """Called on the first rank with what has been done so far and figures by name."""

@@ -145,7 +145,7 @@ def test_two_machines_without_a_common_file_train_as_one_does(tmp_path, root, wh
     assert others[1].splitlines()[-1] == "Machine 1 has done its part: the policy is on the first machine."
     assert adapters(first) == whole
     assert not second.policy.exists() and not second.curves.exists()
-    assert sorted(path.name for path in second.data.iterdir()) == ["demonstrations.parquet", "features"]
+    assert sorted(path.name for path in second.data.glob("[!.]*")) == ["demonstrations.parquet", "features"]
 
     # The same once more, but now the second has other data: both say so, in one line.
     store = demonstrations.read(second.demonstrations)
@@ -195,8 +195,8 @@ def test_ranks_that_wait_for_one_that_has_given_up_are_ended(monkeypatch, root):
         return [sys.executable, "-c", f"import subprocess, sys; subprocess.run([sys.executable, '-c', {inner!r}])"]
 
     inner = SILENT.format(ERROR_FILE)
-    monkeypatch.setattr("llarp.learn.launch.launch_command", command)
-    monkeypatch.setattr(stage, "_PATIENCE_S", 0.5)
+    monkeypatch.setattr("llarp.launch.launch_command", command)
+    monkeypatch.setattr("components.launch._PATIENCE_S", 0.5)
     with pytest.raises(UserError, match="no server"):
         stage.launch(load_params(root / "presets" / "test.yaml"))
     assert started == ["components.train"]

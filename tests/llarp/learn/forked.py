@@ -14,7 +14,7 @@ import traceback
 from pathlib import Path
 
 from llarp.errors import UserError
-from llarp.learn.launch import launch_environment
+from llarp.launch import launch_environment
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[2]

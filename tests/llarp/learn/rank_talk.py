@@ -8,7 +8,7 @@ import torch
 
 from llarp.errors import UserError
 from llarp.learn.preemption import Preemption, shared_counter
-from llarp.learn.ranks import Ranks
+from llarp.ranks import Ranks
 
 
 def meet(processes=2, machines=1):

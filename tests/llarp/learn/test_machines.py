@@ -7,7 +7,7 @@ from forked import forked
 from toy_ranks import PPO, options
 
 from llarp.errors import UserError
-from llarp.learn.launch import check_port, launch_command, wait_for_first
+from llarp.launch import check_port, launch_command, wait_for_first
 from llarp.learn.train import _code
 
 TRAIN = {"processes": 2, "machines": 2, "address": "first:29500", "algorithm": "bc", "epochs": 1.0}
@@ -104,7 +104,7 @@ def test_another_machine_waits_for_the_first(monkeypatch, capsys):
         return Connection()
 
     monkeypatch.setattr("socket.create_connection", connect)
-    monkeypatch.setattr("llarp.learn.launch._PERIOD_S", 0.0)
+    monkeypatch.setattr("llarp.launch._PERIOD_S", 0.0)
     wait_for_first(config())
     assert calls == [("10.0.0.1", 29500)] * 3 + ["closed"]
     assert capsys.readouterr().out.count("Waiting for the first machine at 10.0.0.1:29500") == 1

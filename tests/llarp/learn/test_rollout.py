@@ -11,11 +11,11 @@ from toy_training import NAMES, PARAMS, POLICY, SHAPE
 from toy_world import ToyEnvironment, toy_views
 
 from llarp.learn.ppo import PPO
-from llarp.learn.ranks import Ranks
 from llarp.learn.rollout import Collector, sample
 from llarp.learn.trainer import Trainer
 from llarp.policy.backbones import load_backbone
 from llarp.policy.llarp import LLaRPPolicy
+from llarp.ranks import Ranks
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "policy"))
 from backbones import MINILM, tiny_llama

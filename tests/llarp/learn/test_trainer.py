@@ -13,9 +13,9 @@ from safetensors.numpy import load_file
 from toy_training import NAMES, POLICY, ROOT, SHAPE, TRAIN, Interrupted, changed, data, run
 
 from llarp.errors import UserError
+from llarp.launch import launch_command, launch_environment
 from llarp.learn.algorithm import Share
 from llarp.learn.cloning import Cloning, learning_rate
-from llarp.learn.launch import launch_command, launch_environment
 from llarp.policy.backbones import load_backbone
 from llarp.policy.llarp import LLaRPPolicy
 

@@ -28,8 +28,8 @@ from toy_training import NAMES, PARAMS, SHAPE, changed, data
 from toy_world import ASKED, ToyEncoder, ToyEnvironment, ToyEpisode, ToyTally, ToyWorld
 
 from llarp.environments.vector import SingleWorlds
+from llarp.launch import launch_command
 from llarp.learn.demonstrations import Demonstrations
-from llarp.learn.launch import launch_command
 from llarp.learn.train import Playground, Shown, train
 from llarp.policy.backbones import load_backbone
 from llarp.vision.memory import MemoryStore
@@ -171,7 +171,8 @@ def training(out, told):
     fates = Fates(given["fates"])
     environment = FatefulEnvironment(PARAMS, fates)
     demonstrations, store = data(seed=given["data"])
-    playground = Playground(environment, environment.episodes(), FatefulEncoder(fates), MemoryStore(1, 16), "toy")
+    stores = MemoryStore(1, 16), MemoryStore(1, 16)
+    playground = Playground(environment, environment.episodes(), FatefulEncoder(fates), *stores, "toy")
     train(
         changed(**given["params"]), Shown(Demonstrations(demonstrations, NAMES), store, SHAPE), playground, Path(out),
         lambda phase: lambda step, figures: metrics.update({f"{phase} {step}": figures}), Path(f"{out}.checkpoints"),

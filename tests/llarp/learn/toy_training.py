@@ -30,7 +30,7 @@ TRAIN = BASE.train.model_copy(
 )  # fmt: skip
 PPO = BASE.ppo.model_copy(
     update={"total_steps": 320, "num_envs": 4, "rollout_steps": 8, "epochs": 2, "minibatches": 2, "lr": 1e-3,
-            "checkpoint_every": 3, "critic_warmup": 1, "view_cache_gib": 0.01}
+            "checkpoint_every": 3, "critic_warmup": 1}
 )  # fmt: skip
 PARAMS = BASE.model_copy(update={"seed": 3, "policy": POLICY, "train": TRAIN, "ppo": PPO})
 
@@ -72,7 +72,8 @@ def run(out: Path, stop_after: int | None = None, params=PARAMS, content=None, s
 
     demonstrations, store = content or data()
     environment = ToyEnvironment(PARAMS)
-    playground = Playground(environment, environment.episodes(), ToyEncoder(), MemoryStore(1, 16), "toy")
+    stores = MemoryStore(1, 16), MemoryStore(1, 16)
+    playground = Playground(environment, environment.episodes(), ToyEncoder(), *stores, "toy")
     shown = Shown(Demonstrations(demonstrations, NAMES), store, SHAPE)
     train(params, shown, playground, out, lambda phase: on_metrics, Path(f"{out}.checkpoints"))
     return metrics

@@ -14,7 +14,7 @@ from llarp.environments.base import Environment, OwnSplit
 from llarp.sim.base import Playable
 from llarp.sim.rewards import Tally
 from llarp.vision.base import Encoder
-from llarp.vision.memory import BoundedStore, MemoryStore
+from llarp.vision.memory import MemoryStore
 from llarp.vision.views import ViewFeatures
 
 SHOWN, WANTED, HORIZON = 4, 2, 6
@@ -138,4 +138,4 @@ class ToyEnvironment(Environment):
 
 
 def toy_views() -> ViewFeatures:
-    return ViewFeatures(ToyEncoder(), MemoryStore(1, 16), BoundedStore(1, 16, 2**20))
+    return ViewFeatures(ToyEncoder(), MemoryStore(1, 16), MemoryStore(1, 16))
