@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from components.curves import TELLING
 from components.curves import read as read_curves
 from components.lineage import Lineage
+from components.overlay import open_overlay, overlay_folder
 from components.paths import Paths
 from components.stage import OnMetrics, Result, ignore, main
 from llarp.config import Params, flatten
@@ -24,13 +25,23 @@ def run(params: Params, paths: Paths, on_metrics: OnMetrics = ignore) -> Result:
     from llarp.evaluate.runner import POLICIES, Setup, evaluate_all
     from llarp.evaluate.statistics import summarise
     from llarp.progress import Progress
+    from llarp.vision.encoder import load_encoder
+    from llarp.vision.store import ShardStore
+    from llarp.vision.views import Lookups
 
     config = params.evaluate
     environment = make_environment(params)
     episodes = chosen(environment, paths)
-    setup = Setup(environment, config.batch_size, paths.policy, paths.encoder, paths.features)
+    encoder = load_encoder(paths.encoder)
+    ShardStore.open(paths.features, encoder)  # read over once, for all processes
+    open_overlay(params, paths, encoder, verify=True).close()
+    setup = Setup(
+        environment, config.batch_size, paths.policy, paths.encoder, paths.features,
+        overlay_folder(paths, encoder.identity), int(params.features.overlay_gib * 2**30),
+    )  # fmt: skip
+    met = [Lookups.none()]
     with Progress("episodes evaluated", len(POLICIES) * len(episodes), "episode") as progress:
-        rows = evaluate_all(POLICIES, episodes, setup, config.workers, progress.update)
+        rows = evaluate_all(POLICIES, episodes, setup, config.workers, progress.update, met.append)
     results.write(paths.rows, rows)
     summary = summarise(rows, environment.name)
     summary.write(paths.summary)
@@ -45,7 +56,7 @@ def run(params: Params, paths: Paths, on_metrics: OnMetrics = ignore) -> Result:
             json.loads(paths.probe.read_text()),
             provenance(params, paths),
         )
-    metrics = summary.metrics("policy")
+    metrics = summary.metrics("policy") | sum(met, Lookups.none()).figures()
     return Result(f"Evaluated {len(episodes)} episodes: {paths.report}", metrics, (paths.report,))
 
 

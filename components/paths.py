@@ -111,6 +111,16 @@ class Paths:
         return self.root / STATE
 
     @property
+    def overlays(self) -> Path:
+        """Features of views met while training and evaluating: a folder per encoder."""
+        return self.state / "features"
+
+    @property
+    def replaced_features(self) -> Path:
+        """The feature store that stood where one of another kind was begun."""
+        return self.state / "replaced-features"
+
+    @property
     def unfinished_episodes(self) -> Path:
         """Shards of a generation that has not ended; they survive its end by force."""
         return self.state / "unfinished-episodes"

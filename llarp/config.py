@@ -4,7 +4,7 @@ Each field says its unit and range. Unknown keys and values out of range are ref
 """
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -69,13 +69,15 @@ class VisionConfig(Section):
         description="mae-tiny, vc1-base, vc1-large, vc1-large-permissive, or hub id or folder of a transformers ViT"
     )
     weights: str | None = Field(description="local checkpoint file for vc1-*; null: from the hub")
-    revision: str | None = Field(None, description="pinned hub revision (commit hash); null for what needs no hub")
-    sha256: str | None = Field(None, description="of the checkpoint file or model.safetensors; null: not checked")
+    revision: str | None = Field(None, description="full commit hash of what comes from the hub; null: nothing does")
+    sha256: str | None = Field(
+        None, description="of the checkpoint or model.safetensors; null: not checked (not for vc1-* of the hub)"
+    )
     output: Literal["cls", "mean", "patches", "units"] = Field(
         description="class token, mean, all patches, or hidden units of the last layer pooled over the patches"
     )
     frames: int = Field(ge=16, description="frames drawn to train mae-tiny")
-    epochs: int = Field(ge=1, le=1000, description="passes over those frames")
+    epochs: int = Field(ge=0, le=1000, description="passes over those frames as an autoencoder; 0: none")
     batch_size: int = Field(ge=1, description="frames per optimiser step")
     lr: float = Field(gt=0, lt=1, description="peak learning rate of AdamW")
     mask_ratio: float = Field(gt=0, lt=1, description="share of patches hidden")
@@ -83,13 +85,25 @@ class VisionConfig(Section):
     dim: int = Field(ge=8, le=2048, description="width of the encoder")
     depth: int = Field(ge=1, le=48, description="layers of the encoder")
     heads: int = Field(ge=1, le=32, description="attention heads")
+    units: int = Field(1024, ge=1, le=65_536, description="hidden units of each feed-forward layer of mae-tiny")
 
 
 class FeaturesConfig(Section):
-    """Stage `features`: views of the demonstrations, encoded once."""
+    """Stage `features`: views that are encoded before training, and the store of those met later."""
+
+    machines: ClassVar[int] = 1
+    address: ClassVar[str | None] = None
+    mixed_precision: ClassVar[str] = "none"
+    """Views are shared out, and nobody waits for anybody: see `llarp features warm --part`."""
 
     batch_size: int = Field(ge=1, description="images per encoder call")
-    workers: int = Field(ge=1, le=1024, description="processes")
+    processes: int = Field(ge=1, le=1024, description="ranks that `accelerate launch` starts on this machine")
+    pool: int = Field(
+        0, ge=0, description="training episodes, from the first, whose standing points are seen in advance, for ppo"
+    )
+    overlay_gib: float = Field(
+        1.0, gt=0, description="disk for features of views met while training and evaluating; the least used go first"
+    )
 
 
 class PolicyConfig(Section):
@@ -182,7 +196,6 @@ class PPOConfig(Section):
     )
     min_rollout: float = Field(ge=0, le=1, description="share of its own rollout that a process collects in any case")
     checkpoint_every: int = Field(ge=1, description="updates between checkpoints")
-    view_cache_gib: float = Field(gt=0, description="memory per process in which features of new views are kept")
 
 
 class EvaluateConfig(Section):

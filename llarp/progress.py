@@ -20,12 +20,18 @@ T = TypeVar("T")
 class Progress:
     """Counts finished units of work; use as a context manager."""
 
-    def __init__(self, what: str, total: int, unit: str = "it") -> None:
+    def __init__(self, what: str, total: int, unit: str = "it", is_shown: bool = True) -> None:
+        """Args:
+        what: is counted.
+        total: units of work.
+        unit: name of one.
+        is_shown: False in all but one of the processes that work together.
+        """
         self.what, self.total, self.unit, self.done = what, total, unit, 0
-        self._lines = os.environ.get("LLARP_PROGRESS") == "lines"
+        self._lines = is_shown and os.environ.get("LLARP_PROGRESS") == "lines"
         self._last_s = 0.0
         self._bar = None
-        if not self._lines and sys.stderr.isatty():
+        if is_shown and not self._lines and sys.stderr.isatty():
             from tqdm import tqdm
 
             self._bar = tqdm(total=total, desc=what, unit=unit, dynamic_ncols=True)
@@ -56,10 +62,12 @@ class Progress:
             print(PREFIX + json.dumps(state), flush=True)
 
 
-def track(items: Iterable[T], what: str, total: int | None = None, unit: str = "it") -> Iterator[T]:
+def track(
+    items: Iterable[T], what: str, total: int | None = None, unit: str = "it", is_shown: bool = True
+) -> Iterator[T]:
     """Yields `items` while showing how many have been taken."""
     size = total if total is not None else len(items)  # type: ignore[arg-type]
-    with Progress(what, size, unit) as progress:
+    with Progress(what, size, unit, is_shown) as progress:
         for item in items:
             yield item
             progress.update()

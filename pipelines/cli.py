@@ -11,7 +11,7 @@ import typer
 from components import environment
 from components.paths import Paths
 from llarp.errors import UserError
-from pipelines import cli_data, cli_episodes, cli_simulator, cli_train
+from pipelines import cli_data, cli_episodes, cli_features, cli_simulator, cli_train
 
 app = typer.Typer(
     help="Trains, evaluates and registers language-conditioned robot policies.",
@@ -23,6 +23,7 @@ app = typer.Typer(
 
 app.add_typer(cli_data.app, name="data")
 app.add_typer(cli_episodes.app, name="episodes")
+app.add_typer(cli_features.app, name="features")
 app.add_typer(cli_simulator.app, name="simulator")
 app.command("dry-run")(cli_train.dry_run)
 

@@ -166,6 +166,18 @@ class Environment(ABC):
         """Who says in any state what the expert would do there; None where nobody can."""
         return None
 
+    @classmethod
+    def goes_about(cls, action: Any) -> bool:
+        """Whether an action changes nothing but where one stands and looks."""
+        return False
+
+    def tour(self, episode: Any) -> tuple[Any, ...]:
+        """Actions that lead from an episode's beginning past all that can be seen before anything is changed.
+
+        What is seen is what is before each of them; so the last one is never carried out.
+        """
+        return self.actions[:1]
+
     def vector(
         self, episodes: Sequence[Any], num_envs: int, features: ViewFeatures, seed_key: Sequence[int]
     ) -> "VectorEnvironment":

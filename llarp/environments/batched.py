@@ -25,7 +25,7 @@ class BatchedWorlds(VectorEnvironment):
         """As `Environment.vector`."""
         camera, reward = environment.params.camera, environment.params.reward
         self._worlds = RearrangementVectorEnv(episodes, camera, reward, num_envs, "features", features)
-        super().__init__(episodes, num_envs, features, seed_key, environment.horizon)
+        super().__init__(episodes, num_envs, features, seed_key, environment)
 
     def _begin(self, worlds: np.ndarray, numbers: list[int]) -> list[Task]:
         self._worlds.begin(worlds, numbers)

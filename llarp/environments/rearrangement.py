@@ -35,6 +35,16 @@ class Rearrangement(Environment):
         """As in `go to the sofa`."""
         return words(action)
 
+    @classmethod
+    def goes_about(cls, action: Skill) -> bool:
+        """Navigation."""
+        return action.verb == "nav"
+
+    def tour(self, episode: Episode) -> tuple[Skill, ...]:
+        """To every standing point."""
+        navigation = tuple(filter(self.goes_about, SKILLS))
+        return (*navigation, navigation[0])
+
     def generate(self, split: str, count: int, start: int = 0) -> Iterator[Episode]:
         """See `llarp.tasks.generator.generate`."""
         from llarp.tasks.generator import generate

@@ -16,7 +16,7 @@ import numpy as np
 from llarp.environments.base import Environment
 from llarp.sim.env import Deck, some
 from llarp.sim.rewards import Tally
-from llarp.vision.views import ViewFeatures
+from llarp.vision.views import AFTER_SKILL, FIRST_VIEW, LATER_EPOCH, ViewFeatures
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class VectorEnvironment(ABC):
         num_envs: int,
         features: ViewFeatures,
         seed_key: Sequence[int],
-        horizon: int,
+        environment: Environment,
     ) -> None:
         """Begins the first N episodes.
 
@@ -74,17 +74,20 @@ class VectorEnvironment(ABC):
             num_envs: N.
             features: of what is seen.
             seed_key: decides the order of the episodes.
-            horizon: most actions of an episode.
+            environment: that they belong to.
 
         """
         self.num_envs, self.token_shape = num_envs, features.shape
-        self._features, self._horizon = features, horizon
+        self._features, self._horizon = features, environment.horizon
         self._deck = Deck(len(some(episodes)), seed_key)
         self._every = np.arange(num_envs)
         self._numbers = [0] * num_envs
         self._tasks = [Task("", "", "")] * num_envs
         self._actions: list[list[int]] = [[] for _ in range(num_envs)]
         self._totals_N = np.zeros(num_envs)
+        self._is_changed_N = np.zeros(num_envs, bool)
+        """Whether anything was done in the episode but to go about."""
+        self._changes_A = np.array([not environment.goes_about(action) for action in environment.actions])
         self._seen_NPD: np.ndarray | None = None
         self._start(self._every, self._deck.deal(num_envs))
 
@@ -106,7 +109,7 @@ class VectorEnvironment(ABC):
     def observe(self) -> np.ndarray:
         """float16[N, P, D] features of what is seen now, looked up once per step; not to be written to."""
         if self._seen_NPD is None:
-            self._seen_NPD = self._look(self._every)
+            self._seen_NPD = self._watch(self._every)
         return self._seen_NPD
 
     def step(self, actions_N: np.ndarray) -> Transition:
@@ -114,7 +117,7 @@ class VectorEnvironment(ABC):
         rewards_N, terminated_N = self._play(actions_N)
         truncated_N = ~terminated_N & (np.array([len(actions) for actions in self._actions]) >= self._horizon)
         truncated, ended = np.flatnonzero(truncated_N), np.flatnonzero(terminated_N | truncated_N)
-        final_features_KPD = self._look(truncated) if len(truncated) else np.empty((0, *self.token_shape), np.float16)
+        final_features_KPD = self._watch(truncated) if len(truncated) else np.empty((0, *self.token_shape), np.float16)
         told = [self._end(world, bool(terminated_N[world])) for world in ended.tolist()]
         self._start(ended, self._deck.deal(len(ended)))
         return Transition(rewards_N, terminated_N, truncated_N, final_features_KPD, told)
@@ -156,6 +159,14 @@ class VectorEnvironment(ABC):
         empty = np.empty((0, *self.token_shape), np.float16)
         return [np.stack(seen) if seen else empty for seen in frames]
 
+    def _watch(self, worlds: np.ndarray) -> np.ndarray:
+        """As `_look`, and counts what was found by kind."""
+        features_KPD = self._look(worlds)
+        is_later = self._deck.dealt > self._deck.count
+        kinds = np.where(self._is_changed_N[worlds], AFTER_SKILL, FIRST_VIEW)
+        self._features.note(np.full(len(worlds), LATER_EPOCH) if is_later else kinds)
+        return features_KPD
+
     def _start(self, worlds: np.ndarray, numbers: list[int]) -> None:
         """Begins episodes in some worlds, perhaps in none."""
         self._seen_NPD = None
@@ -164,6 +175,7 @@ class VectorEnvironment(ABC):
         for world, number, task in zip(worlds.tolist(), numbers, self._begin(worlds, numbers), strict=True):
             self._numbers[world], self._tasks[world], self._actions[world] = number, task, []
         self._totals_N[worlds] = 0
+        self._is_changed_N[worlds] = False
 
     def _play(self, actions_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """As `_act`, and remembers it."""
@@ -172,6 +184,7 @@ class VectorEnvironment(ABC):
         for played, action in zip(self._actions, actions_N.tolist(), strict=True):
             played.append(action)
         self._totals_N += rewards_N
+        self._is_changed_N |= self._changes_A[actions_N]
         self._seen_NPD = None
         return rewards_N, success_N
 
@@ -212,7 +225,7 @@ class SingleWorlds(VectorEnvironment):
         self._environment, self._episodes = environment, episodes
         self._worlds = [environment.simulator() for _ in range(num_envs)]
         self._tallies: dict[int, Tally] = {}
-        super().__init__(episodes, num_envs, features, seed_key, environment.horizon)
+        super().__init__(episodes, num_envs, features, seed_key, environment)
 
     def _begin(self, worlds: np.ndarray, numbers: list[int]) -> list[Task]:
         tasks = []

@@ -1,8 +1,8 @@
 """Runs policies through episodes, many side by side, and tells how each episode went.
 
-Which episodes share a batch follows from their order and `batch_size` alone, and features that no store has are kept
-for one batch only. So the rows do not depend on which process took which batch; they depend on the batch size no
-further than a batched matrix product rounds differently from a single one.
+Which episodes share a batch follows from their order and `batch_size` alone, and on a CPU a view has the same features
+whoever encodes it, and when. So the rows do not depend on which process took which batch; they depend on the batch size
+no further than a batched matrix product rounds differently from a single one.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,7 +16,7 @@ from llarp.environments.base import AnyEpisode, Environment
 from llarp.errors import UserError
 from llarp.evaluate.rows import Row, source
 from llarp.policy.base import Policy
-from llarp.vision.views import ViewFeatures
+from llarp.vision.views import AFTER_SKILL, FIRST_VIEW, Lookups, ViewFeatures
 
 POLICIES = ("policy", "blind", "random", "expert")
 """Who can be evaluated: the trained policy, the same with its features zeroed, chance, and the expert's plan."""
@@ -27,12 +27,16 @@ class _Run:
 
     def __init__(self, episode: AnyEpisode, world: Any, environment: Environment) -> None:
         world.reset(episode)
-        self.episode, self.world, self.progress = episode, world, environment.progress(world)
+        self.episode, self.world, self.environment = episode, world, environment
+        self.progress = environment.progress(world)
         self.actions: list[str] = []
+        self.is_changed = False
+        """Whether anything was done but to go about."""
 
     def step(self, action: Any) -> bool:
         """Carries out one action; returns whether the episode goes on."""
         self.progress.step(self.world.apply(action))
+        self.is_changed |= not self.environment.goes_about(action)
         self.actions.append(str(action))
         return not self.progress.success
 
@@ -103,6 +107,7 @@ def _run_batch(
             # Only running episodes are looked up, drawn and encoded; the others keep a feature that nobody reads.
             assert views is not None, "a policy that looks needs views"
             seen_KPD = views.features([runs[slot].world for slot in slots])
+            views.note(np.array([AFTER_SKILL if runs[slot].is_changed else FIRST_VIEW for slot in slots]))
             if features_BPD is None:
                 features_BPD = seen_KPD.copy()
             features_BPD[slots] = seen_KPD
@@ -126,6 +131,10 @@ class Setup:
     """Folder of the visual encoder; needed for `policy`."""
     features: Path | None = None
     """Folder of the feature store, read only; None when every view is to be encoded anew."""
+    overlay: Path | None = None
+    """Folder of features of other views, kept from run to run; None: they are forgotten."""
+    overlay_bytes: int = 2**30
+    """Its size, at most."""
 
     def load(self, name: str) -> tuple[Policy, ViewFeatures | None]:
         """The policy of that name and its eyes, if it has any; UserError when its folder is missing or wrong."""
@@ -146,14 +155,18 @@ class Setup:
         """Eyes: stored features where there are any, the encoder for the rest."""
         from llarp.vision.encoder import load_encoder
         from llarp.vision.memory import MemoryStore
+        from llarp.vision.overlay import Overlay
         from llarp.vision.store import ShardStore
 
         if self.encoder is None:
             raise UserError("a policy that looks needs an encoder", "evaluate", "give the encoder's folder")
         encoder = load_encoder(self.encoder)
-        if self.features is None:
-            return ViewFeatures(encoder, MemoryStore(encoder.num_tokens, encoder.dim))
-        return ViewFeatures(encoder, ShardStore.open(self.features, encoder, verify=False))
+        empty = MemoryStore(encoder.num_tokens, encoder.dim)
+        store = empty if self.features is None else ShardStore.open(self.features, encoder, verify=False)
+        overlay = (
+            None if self.overlay is None else Overlay.open(self.overlay, encoder, self.overlay_bytes, verify=False)
+        )
+        return ViewFeatures(encoder, store, overlay)
 
 
 def evaluate_all(
@@ -162,6 +175,7 @@ def evaluate_all(
     setup: Setup,
     workers: int = 1,
     on_progress: Callable[[int], None] = lambda finished: None,
+    on_lookups: Callable[[Lookups], None] = lambda lookups: None,
 ) -> list[Row]:
     """Evaluates several policies on the same episodes, spread over processes.
 
@@ -171,6 +185,7 @@ def evaluate_all(
         setup: folders and settings.
         workers: processes; with 1 everything happens in this one.
         on_progress: called with the number of episodes just finished.
+        on_lookups: called with what came of looking up the views of some episodes.
 
     Returns:
         Rows by policy, then by episode, in the orders given, whatever the number of workers.
@@ -182,9 +197,14 @@ def evaluate_all(
     rows: list[Row] = []
     if workers <= 1:
         process = _Process(setup)
-        for job in jobs:
-            rows += process.run(job)
-            on_progress(len(job[1]))
+        try:
+            for job in jobs:
+                part, lookups = process.run(job)
+                rows += part
+                on_lookups(lookups)
+                on_progress(len(job[1]))
+        finally:
+            process.close()
         return rows
     import multiprocessing
     from concurrent.futures import ProcessPoolExecutor
@@ -192,8 +212,9 @@ def evaluate_all(
     context = multiprocessing.get_context("spawn")  # threads of torch and MuJoCo do not survive a fork
     with ProcessPoolExecutor(workers, context, _begin, (setup,)) as pool:
         try:
-            for job, part in zip(jobs, pool.map(_run_job, jobs), strict=True):
+            for job, (part, lookups) in zip(jobs, pool.map(_run_job, jobs), strict=True):
                 rows += part
+                on_lookups(lookups)
                 on_progress(len(job[1]))
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
@@ -208,15 +229,20 @@ class _Process:
         self.setup = setup
         self._loaded: dict[str, tuple[Policy, ViewFeatures | None]] = {}
 
-    def run(self, job: tuple[str, Sequence[AnyEpisode]]) -> list[Row]:
+    def run(self, job: tuple[str, Sequence[AnyEpisode]]) -> tuple[list[Row], Lookups]:
         name, episodes = job
         if name not in self._loaded:
             self._loaded[name] = self.setup.load(name)
         policy, views = self._loaded[name]
-        if views is not None:
-            views = ViewFeatures(views.encoder, views.store)  # with an overlay that no other batch has written to
-        setup = self.setup
-        return evaluate(policy, name, episodes, views, setup.environment, setup.batch_size)
+        before, setup = views.lookups if views else Lookups.none(), self.setup
+        rows = evaluate(policy, name, episodes, views, setup.environment, setup.batch_size)
+        return rows, (views.lookups - before if views else before)
+
+    def close(self) -> None:
+        """Keeps what was encoded."""
+        for _, views in self._loaded.values():
+            if views:
+                views.close()
 
 
 _process: _Process | None = None
@@ -225,12 +251,15 @@ _process: _Process | None = None
 def _begin(setup: Setup) -> None:
     """Prepares a worker process: one thread, for processes are what the machine is shared among."""
     global _process
+    from multiprocessing.util import Finalize
+
     import torch
 
     torch.set_num_threads(1)
     _process = _Process(setup)
+    Finalize(_process, _process.close, exitpriority=1)  # a worker process of a pool runs no `atexit`
 
 
-def _run_job(job: tuple[str, Sequence[AnyEpisode]]) -> list[Row]:
+def _run_job(job: tuple[str, Sequence[AnyEpisode]]) -> tuple[list[Row], Lookups]:
     assert _process is not None
     return _process.run(job)

@@ -212,7 +212,6 @@ def _on_the_host(params: Params, task: Task) -> dict[str, float]:
     return {
         "rollout": ppo.num_envs * ppo.rollout_steps * (frame + columns),
         "frames of episodes under way, at most": ppo.num_envs * task.horizon * frame,
-        "features of new views, at most": ppo.view_cache_gib * 2**30,
     }
 
 

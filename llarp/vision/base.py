@@ -34,3 +34,11 @@ class FeatureStore(ABC):
     @abstractmethod
     def add(self, keys: Keys, features: np.ndarray) -> None:
         """Stores features [N, P, D]: all of them or none."""
+
+    @property
+    @abstractmethod
+    def num_bytes(self) -> int:
+        """Of what is stored, keys included."""
+
+    def close(self) -> None:  # noqa: B027  (most have nothing to do)
+        """Keeps what was added, where a store outlives its process."""

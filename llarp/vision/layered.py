@@ -3,7 +3,7 @@
 import numpy as np
 
 from llarp.vision.base import FeatureStore, Keys
-from llarp.vision.memory import as_float16, as_keys
+from llarp.vision.keys import as_float16, as_keys
 
 
 class Layered(FeatureStore):
@@ -14,6 +14,11 @@ class Layered(FeatureStore):
         stores: at least one, of one encoder; the last keeps what is added.
         """
         self.stores = stores
+
+    @property
+    def num_bytes(self) -> int:
+        """Of all stores."""
+        return sum(store.num_bytes for store in self.stores)
 
     def get(self, keys: Keys) -> tuple[np.ndarray, np.ndarray]:
         """See `FeatureStore.get`. A later store is asked only for what no earlier one has."""

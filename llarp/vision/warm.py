@@ -1,192 +1,234 @@
-"""Encodes every view of every demonstration, each once, before training starts.
+"""Encodes in advance what is going to be seen, each view once, on several processes and machines.
 
-First each demonstration is replayed for its view keys alone: nothing is drawn. Then the distinct views, grouped by
-layout so that a process compiles an apartment once, are cut into chunks of fixed content. A process takes a
-chunk, reaches its states again, draws and encodes them and writes one shard. So neither the features nor the files
-depend on the number of processes.
+What is seen in advance are walks: an episode and actions; the views are those before each action. First every walk is
+replayed for its view keys alone: nothing is drawn. Every process takes its share and all learn the keys of all. Then
+the distinct views, in the order of the episodes, are cut into chunks, whose content does not depend on the number of
+processes, nor on what an earlier run that was killed had done. Each process takes its share of the chunks; of a chunk
+it reaches the states again whose views the store does not have, draws and encodes them and adds them as one shard.
 """
 
-import os
+import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from llarp.environments.base import AnyEpisode
-from llarp.files import folder_aside
+from llarp.errors import UserError
 from llarp.progress import Progress, track
 from llarp.sim.base import Playable
-from llarp.vision.encoder import ViTEncoder, load_encoder
-from llarp.vision.memory import as_keys, first_occurrences
-from llarp.vision.store import Shard, ShardStore, register_shards, write_shard
+from llarp.vision.base import Encoder, FeatureStore
+from llarp.vision.index import KeyIndex
+from llarp.vision.keys import KEY_BYTES, as_keys
+from llarp.vision.shard import most_rows
+from llarp.vision.store import ShardStore, add_shard, index_shards
 
-CHUNK_EPISODES = 128
+if TYPE_CHECKING:
+    from llarp.ranks import Ranks
+
+PART_EPISODES = 64
 """Episodes replayed for their keys per piece of work."""
-CHUNK_VIEWS = 1024
-"""Views per shard."""
-
-MakeSimulator = Callable[[], Playable]
-"""Makes what episodes are played in; other processes are given it."""
-
+CHUNKS = 64
+"""Pieces of work that the views are cut into, so that processes end at nearly the same time,"""
+FEWEST_VIEWS, MOST_VIEWS = 256, 4096
+"""with so many views in each."""
 
 P = TypeVar("P", bound=Playable)
 
+Walk = Sequence[Any]
+"""Actions, from an episode's beginning."""
+Walks = Callable[[int], Sequence[Walk]]
+"""Given the number of an episode, its walks."""
+
 
 @dataclass(frozen=True)
-class Visit:
-    """The views of one episode that fall into one chunk."""
+class Warmed:
+    """What `warm` did, over all processes of this machine."""
 
-    number: int
-    """Of the episode."""
-    views: tuple[tuple[int, bytes], ...]
-    """(actions taken before it, key) of each, in order."""
+    keys: list[list[list[bytes]]]
+    """Per episode and walk, the key of what is seen before each action."""
+    num_distinct: int
+    """Views that differ."""
+    num_encoded: int
+    """Of them drawn and encoded now; the others were stored already."""
+    seconds: float
+    """Wall-clock time from the first view drawn to the last shard written."""
 
 
-def replay(simulator: Playable, episode: AnyEpisode) -> Iterator[int]:
-    """Puts a simulator before each action of a demonstration in turn; yields the action's number."""
+class _Views:
+    """M views by where they occur first: in the order of episodes, walks and steps."""
+
+    def __init__(self, keys: np.ndarray, episode: np.ndarray, walk: np.ndarray, step: np.ndarray) -> None:
+        self.keys, self.episode, self.walk, self.step = keys, episode, walk, step
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def __getitem__(self, which: Any) -> "_Views":
+        return _Views(self.keys[which], self.episode[which], self.walk[which], self.step[which])
+
+
+def replay(simulator: Playable, episode: AnyEpisode, actions: Walk | None = None) -> Iterator[int]:
+    """Puts a simulator before each action in turn, by default of the demonstration; yields the action's number."""
     simulator.reset(episode)
-    for step, skill in enumerate(episode.demonstration):
+    for step, action in enumerate(episode.demonstration if actions is None else actions):
         yield step
-        simulator.apply(skill)
-
-
-class _Worker:
-    """What a process needs: the episodes, a simulator and the encoder."""
-
-    def __init__(
-        self,
-        episodes: Sequence[AnyEpisode],
-        make: MakeSimulator,
-        encoder: ViTEncoder,
-        batch_size: int,
-    ) -> None:
-        self.episodes, self.simulator, self.encoder, self.batch_size = episodes, make(), encoder, batch_size
-
-    def keys(self, part: slice) -> list[list[bytes]]:
-        return [[self.simulator.view_key() for _ in replay(self.simulator, each)] for each in self.episodes[part]]
-
-    def encode(self, visits: Sequence[Visit], folder: Path) -> Shard:
-        """Writes the shard of a chunk; the last batch may be smaller."""
-        keys: list[bytes] = []
-        batch: list[np.ndarray] = []
-        features: list[np.ndarray] = []
-        for image, key in self._draw(visits):
-            keys.append(key)
-            batch.append(image)
-            if len(batch) == self.batch_size:
-                features.append(self.encoder.encode(np.stack(batch)).astype(np.float16))
-                batch.clear()
-        if batch:
-            features.append(self.encoder.encode(np.stack(batch)).astype(np.float16))
-        return write_shard(folder, as_keys(keys), np.concatenate(features))
-
-    def _draw(self, visits: Sequence[Visit]) -> Iterator[tuple[np.ndarray, bytes]]:
-        for visit in visits:
-            wanted = dict(visit.views)
-            episode = self.episodes[visit.number]
-            for step in replay(self.simulator, episode):
-                if step in wanted:
-                    if self.simulator.view_key() != wanted[step]:
-                        raise RuntimeError(f"{episode.episode_id}: step {step} looks different the second time")
-                    yield self.simulator.render(), wanted.pop(step)
-                    if not wanted:
-                        break
-
-
-_WORKER: _Worker
-"""This process's; set once by `_start`."""
-
-
-def _start(episodes: Sequence[AnyEpisode], make: MakeSimulator, encoder: Path, batch_size: int) -> None:
-    global _WORKER
-    import torch
-
-    torch.set_num_threads(1)
-    _WORKER = _Worker(episodes, make, load_encoder(encoder), batch_size)
-
-
-def _keys(part: slice) -> list[list[bytes]]:
-    return _WORKER.keys(part)
-
-
-def _encode(visits: Sequence[Visit], folder: Path) -> Shard:
-    return _WORKER.encode(visits, folder)
-
-
-@contextmanager
-def _mapping(workers: int, *setup: Any) -> Iterator[Callable[..., Iterator[Any]]]:
-    """Something like `map` that spreads its calls over processes; with one worker it is `map` in this process."""
-    if workers == 1:
-        _start(*setup)
-        yield map
-        return
-    with ProcessPoolExecutor(workers, get_context("spawn"), _start, setup) as pool:
-        yield pool.map
+        simulator.apply(action)
 
 
 def warm(
     episodes: Sequence[AnyEpisode],
-    encoder: str | os.PathLike[str],
-    out: str | os.PathLike[str],
-    make: MakeSimulator,
+    walks: Walks,
+    simulator: Playable,
+    encoder: Encoder,
+    folder: Path,
     batch_size: int,
-    workers: int,
-) -> list[list[bytes]]:
-    """Writes the feature store of all views of the episodes' demonstrations: whole or not at all.
+    ranks: "Ranks",
+    known: FeatureStore | None = None,
+    part: tuple[int, int] = (0, 1),
+) -> Warmed:
+    """Adds all views of the walks to a feature store that stands; called by every rank.
+
+    A run that is killed leaves whole shards, and the next one goes on from them. Several may warm one store at once.
 
     Args:
-        episodes: with demonstrations; each process gets all of them, so large sets are best read lazily.
-        encoder: folder of the frozen encoder; every process loads it.
-        out: folder of the store; an older one is replaced.
-        make: makes the simulator of a process; importable by name where there are several processes.
+        episodes: may be read lazily; they are asked for in order.
+        walks: of each; the same in every rank.
+        simulator: this rank's.
+        encoder: frozen, the one that the store is for.
+        folder: of the store.
         batch_size: images per call of the encoder.
-        workers: processes, one thread each; the files do not depend on it.
+        ranks: the processes of this machine.
+        known: features of some views, perhaps, so that those need not be encoded; None: of none.
+        part: (number, count) of machines that share the chunks out among themselves.
 
-    Returns:
-        Per episode the key of what is seen before each action.
+    Raises:
+        UserError: a state cannot be reached, or the store cannot be written to. What was whole before is still there.
 
     """
-    with folder_aside(out) as folder:
-        store = ShardStore.create(folder, load_encoder(encoder))
-        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads starve the other processes
-        with _mapping(workers, episodes, make, Path(encoder), batch_size) as map_all:
-            parts = [slice(start, start + CHUNK_EPISODES) for start in range(0, len(episodes), CHUNK_EPISODES)]
-            per_part = track(map_all(_keys, parts), "view keys", len(parts), "part")
-            keys = [episode_keys for part in per_part for episode_keys in part]
-            chunks = plan(episodes, keys)
-            shards = []
-            with Progress("views encoded", sum(map(_num_views, chunks)), "view") as progress:
-                for chunk, shard in zip(chunks, map_all(_encode, chunks, [folder] * len(chunks)), strict=True):
-                    shards.append(shard)
-                    progress.update(_num_views(chunk))
-        register_shards(store.folder, shards)
+    keys = _all_keys(episodes, walks, simulator, ranks)
+    views = _distinct(keys)
+    of_machine = chunks(views, encoder.num_tokens, encoder.dim)[part[0] :: part[1]]
+    mine = of_machine[ranks.rank :: ranks.count]
+    store = ShardStore.open(folder, encoder, verify=False)
+    mine = [chunk[~store.has(chunk.keys)] for chunk in mine]
+
+    def encode() -> int:
+        num_encoded = 0
+        title = "views encoded" if ranks.count == 1 else f"views encoded, by the first of {ranks.count} processes"
+        with Progress(title, sum(map(len, mine)), "view", ranks.is_first) as progress:
+            for chunk in mine:
+                if len(chunk):
+                    num_encoded += _encode(chunk, episodes, walks, simulator, encoder, folder, batch_size, known)
+                progress.update(len(chunk))
+        return num_encoded
+
+    begun_s = time.perf_counter()
+    num_encoded = sum(ranks.gather(ranks.alike(encode)))
+    seconds = time.perf_counter() - begun_s
+    ranks.alike(lambda: index_shards(folder) if ranks.is_first else None)
+    return Warmed(keys, len(views), num_encoded, seconds)
+
+
+def chunks(views: _Views, num_tokens: int, dim: int) -> list[_Views]:
+    """The pieces of work."""
+    size = min(max(len(views) // CHUNKS, FEWEST_VIEWS), MOST_VIEWS, most_rows(num_tokens, dim))
+    return [views[first : first + size] for first in range(0, len(views), size)]
+
+
+def _all_keys(
+    episodes: Sequence[AnyEpisode], walks: Walks, simulator: Playable, ranks: "Ranks"
+) -> list[list[list[bytes]]]:
+    """Per episode and walk the keys of all views; each rank replays every so-maniest part of the episodes."""
+    mine = range(0, len(episodes), PART_EPISODES)[ranks.rank :: ranks.count]
+
+    def replay_mine() -> list[bytes]:
+        found = []
+        for first in track(mine, "view keys", len(mine), "part", ranks.is_first):
+            for number, episode in enumerate(episodes[first : first + PART_EPISODES], first):
+                for walk in walks(number):
+                    found.append(b"".join(simulator.view_key() for _ in replay(simulator, episode, walk)))
+        return found
+
+    told = [iter(_parts(data)) for data in ranks.gather_bytes(_joined(ranks.alike(replay_mine)))]
+    keys: list[list[list[bytes]]] = []
+    for number in range(len(episodes)):
+        rank = number // PART_EPISODES % ranks.count
+        keys.append([_cut(next(told[rank])) for _ in walks(number)])
     return keys
 
 
-def plan(episodes: Sequence[AnyEpisode], keys: Sequence[Sequence[bytes]]) -> list[list[Visit]]:
-    """The chunks of work: each distinct view once, where it first occurs, layout by layout."""
-    places = [(number, step) for number, steps in enumerate(keys) for step in range(len(steps))]
-    if not places:
-        return []
-    first, _ = first_occurrences(as_keys([key for steps in keys for key in steps]))
-    layouts = [episode.layout for episode in episodes]
-    distinct = sorted((places[place] for place in first), key=lambda place: (layouts[place[0]], *place))
-    chunks = []
-    for start in range(0, len(distinct), CHUNK_VIEWS):
-        views: dict[int, list[tuple[int, bytes]]] = {}
-        for number, step in distinct[start : start + CHUNK_VIEWS]:
-            views.setdefault(number, []).append((step, keys[number][step]))
-        chunks.append([Visit(number, tuple(steps)) for number, steps in views.items()])
-    return chunks
+def _joined(parts: Sequence[bytes]) -> bytes:
+    """Parts as one, to be taken apart by `_parts`."""
+    sizes = np.array([len(parts), *map(len, parts)], "<u4")
+    return sizes.tobytes() + b"".join(parts)
 
 
-def _num_views(chunk: Sequence[Visit]) -> int:
-    return sum(len(visit.views) for visit in chunk)
+def _parts(data: bytes) -> Iterator[bytes]:
+    (count,) = np.frombuffer(data[:4], "<u4")
+    sizes = np.frombuffer(data[4 : 4 + 4 * int(count)], "<u4").astype(int)
+    ends = 4 + 4 * int(count) + np.cumsum(sizes)
+    return (data[end - size : end] for end, size in zip(ends, sizes, strict=True))
+
+
+def _cut(data: bytes) -> list[bytes]:
+    return [data[start : start + KEY_BYTES] for start in range(0, len(data), KEY_BYTES)]
+
+
+def _distinct(keys: Sequence[Sequence[Sequence[bytes]]]) -> _Views:
+    """Each view where it occurs first."""
+    flat = as_keys([key for of_one in keys for steps in of_one for key in steps])
+    counts = [len(steps) for of_one in keys for steps in of_one]
+    numbers = np.repeat(np.arange(len(keys)), [len(of_one) for of_one in keys])
+    walk_numbers = np.array([walk for of_one in keys for walk in range(len(of_one))], int)
+    steps = np.concatenate([np.arange(count) for count in counts]) if counts else np.empty(0, int)
+    places = _Views(flat, np.repeat(numbers, counts), np.repeat(walk_numbers, counts), steps)
+    return places[KeyIndex().insert(flat, np.arange(len(flat)))]
+
+
+def _encode(
+    chunk: _Views,
+    episodes: Sequence[AnyEpisode],
+    walks: Walks,
+    simulator: Playable,
+    encoder: Encoder,
+    folder: Path,
+    batch_size: int,
+    known: FeatureStore | None,
+) -> int:
+    """Adds the shard of a chunk; returns how many views were encoded for it."""
+    features = np.empty((len(chunk), encoder.num_tokens, encoder.dim), np.float16)
+    found = np.zeros(len(chunk), bool)
+    if known is not None:
+        features[:], found = known.get(chunk.keys)
+    absent = np.flatnonzero(~found)
+    images = _draw(chunk[absent], episodes, walks, simulator)
+    for first in range(0, len(absent), batch_size):
+        places = absent[first : first + batch_size]
+        with np.errstate(over="ignore"):
+            features[places] = encoder.encode(np.stack([next(images) for _ in places]))
+    if not np.isfinite(features).all():
+        raise UserError("features of views are not finite", "encoder", "train or convert it again")
+    add_shard(folder, chunk.keys, features)
+    return len(absent)
+
+
+def _draw(views: _Views, episodes: Sequence[AnyEpisode], walks: Walks, simulator: Playable) -> Iterator[np.ndarray]:
+    """uint8[H, W, 3] images of the views, in order; every walk is gone once, and no further than needed."""
+    starts = np.flatnonzero(np.diff(views.episode, prepend=-1) | np.diff(views.walk, prepend=-1))
+    for first, end in zip(starts, [*starts[1:], len(views)], strict=True):
+        number, walk = int(views.episode[first]), int(views.walk[first])
+        wanted = dict(zip(views.step[first:end].tolist(), views.keys[first:end], strict=True))
+        episode = episodes[number]
+        for step in replay(simulator, episode, walks(number)[walk]):
+            if step in wanted:
+                if simulator.view_key() != wanted.pop(step).tobytes():
+                    raise RuntimeError(f"{episode.episode_id}: step {step} looks different the second time")
+                yield simulator.render()
+                if not wanted:
+                    break
 
 
 def distinct_views(episodes: Sequence[AnyEpisode], simulator: P, seed: int) -> Iterator[P]:

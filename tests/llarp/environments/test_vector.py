@@ -13,7 +13,8 @@ from llarp.environments.make import make_environment
 from llarp.environments.vector import SingleWorlds
 from llarp.vision.encoder import ViTEncoder
 from llarp.vision.mae import _model, _plain_vit, _preprocessing
-from llarp.vision.memory import BoundedStore, MemoryStore
+from llarp.vision.memory import MemoryStore
+from llarp.vision.overlay import Overlay
 from llarp.vision.views import ViewFeatures
 
 
@@ -89,16 +90,18 @@ def test_habitat_and_skills_of_ones_own_are_played_one_by_one(apartment, monkeyp
 
 
 @pytest.mark.parametrize("bounded", [False, True])
-def test_a_real_encoder_gives_the_same_after_a_restart(apartment, bounded):
+def test_a_real_encoder_gives_the_same_after_a_restart(apartment, bounded, tmp_path, monkeypatch):
     """The views of a batch are others after a restart, and with little room some are encoded again."""
     frames = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3), np.uint8)
     config = apartment.params.vision.model_copy(update={"dim": 16, "heads": 2})
     encoder = ViTEncoder(_plain_vit(_model(config, 32)), _preprocessing(frames), "units")
     episodes, rng = list(apartment.generate("train", 4)), np.random.default_rng(0)
 
+    monkeypatch.setattr("llarp.vision.store.SHARD_ROWS", 5)
+
     def begin():
         shape = encoder.num_tokens, encoder.dim
-        overlay = BoundedStore(*shape, limit_bytes=10_000) if bounded else MemoryStore(*shape)
+        overlay = Overlay.open(tmp_path / "overlay", encoder, 10_000) if bounded else MemoryStore(*shape)
         return apartment.vector(episodes, 3, ViewFeatures(encoder, MemoryStore(*shape), overlay), KEY)
 
     worlds, seen = begin(), [[] for _ in range(3)]

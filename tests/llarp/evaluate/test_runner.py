@@ -31,6 +31,11 @@ class Eyes:
         return np.stack([simulator.render()[:1, :1, 0].astype(np.float16) for simulator in simulators])
 
 
+    def note(self, kinds):
+        """What was seen before anything was changed, and after."""
+        assert len(kinds) == self.looked[-1]
+
+
 class Walker(Policy):
     """Picks once, which is invalid here, then walks along its plan."""
 
