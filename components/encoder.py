@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from llarp.vision.encoder import ViTEncoder
     from llarp.vision.provenance import Provenance
 
-PROBED_FRAMES = 4000
+PROBED_FRAMES = 2000
 """At most; a probe needs some dozens of frames per category."""
 PROBED_SHARE = 0.25
 """Of the training episodes: kept from the encoder, so that the probes ask about frames it has not seen."""

@@ -102,22 +102,23 @@ def prepare(paths: Paths, encoder: "ViTEncoder", image: tuple[int, ...]) -> None
     A store of another kind is moved away, and what is damaged is dropped; both are told on stderr.
     """
     from llarp.files import replace_folder
-    from llarp.vision.manifest import MANIFEST
-    from llarp.vision.store import ShardStore
+    from llarp.vision.manifest import MANIFEST, Manifest
+    from llarp.vision.store import ShardStore, check_origin
 
     folder = paths.features
     if (folder / MANIFEST).exists():
         try:
-            for line in ShardStore.drop_damaged(folder):
-                print(f"warning: {line}: it is rebuilt", file=sys.stderr, flush=True)
-            ShardStore.open(folder, encoder, verify=False, image=image)
-            return
+            check_origin(folder, Manifest.read(folder), encoder, image)
         except UserError as error:
             replace_folder(folder, paths.replaced_features)
             print(
                 f"warning: {error.where}: {error.what}: moved to {paths.replaced_features}, begun anew",
                 file=sys.stderr, flush=True,
             )  # fmt: skip
+        else:
+            for line in ShardStore.drop_damaged(folder):
+                print(f"warning: {line}: it is rebuilt", file=sys.stderr, flush=True)
+            return
     ShardStore.create(folder, encoder, image)
 
 

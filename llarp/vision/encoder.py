@@ -14,6 +14,7 @@ batch, and features may differ in the last place.
 import hashlib
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -60,29 +61,40 @@ class ViTEncoder(Encoder):
         self.num_tokens = model.embeddings.patch_embeddings.num_patches if output == "patches" else 1
         self.dim = 2 * model.config.intermediate_size if output == "units" else model.config.hidden_size
         self.identity = self._identity()
+        # Placed units look at their own patch alone, and adding nothing need not be worked out.
+        last: Any = model.layers[-1]
+        self._attends = any(part.any() for part in last.attention.o_proj.parameters())
 
     def encode(self, images: np.ndarray) -> np.ndarray:
         """See `Encoder.encode`. ValueError when the images are no uint8[N, H, W, 3]."""
+        return self.encode_all(images, [self.output])[self.output]
+
+    def encode_all(self, images: np.ndarray, outputs: Sequence[Output]) -> dict[Output, np.ndarray]:
+        """float32[N, P, D] of several outputs, for which the images go through the network at most twice."""
         import torch
 
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != 3:
             raise ValueError(f"images are {images.dtype}{list(images.shape)}, not uint8[N, H, W, 3]")
         if not len(images):
-            return np.empty((0, self.num_tokens, self.dim), np.float32)
+            empty = {output: self.with_output(output) for output in outputs}
+            return {output: np.empty((0, like.num_tokens, like.dim), np.float32) for output, like in empty.items()}
         size = 1 if self.model.device.type == "cpu" else len(images)  # see the module's docstring
         with torch.inference_mode():
-            return np.concatenate([self._encode(images[first : first + size]) for first in range(0, len(images), size)])
+            parts = [self._encode(images[first : first + size], outputs) for first in range(0, len(images), size)]
+        return {output: np.concatenate([part[output] for part in parts]) for output in outputs}
 
-    def _encode(self, images: np.ndarray) -> np.ndarray:
-        """float32[N, P, D], as one batch."""
+    def _encode(self, images: np.ndarray, outputs: Sequence[Output]) -> dict[Output, np.ndarray]:
+        """As `encode_all`, as one batch."""
         pixels = self.preprocessing.prepare(images, self.model.device)
-        if self.output == "units":
-            return self._units(pixels)[:, None].cpu().numpy()
-        tokens_NPD = self.model(pixels).last_hidden_state
-        if self.output == "cls":
-            return tokens_NPD[:, :1].cpu().numpy()
-        patches_NPD = tokens_NPD[:, 1:]
-        return (patches_NPD if self.output == "patches" else patches_NPD.mean(dim=1, keepdim=True)).cpu().numpy()
+        found: dict[Output, torch.Tensor] = {}
+        if "units" in outputs:
+            found["units"] = self._units(pixels)[:, None]
+        if set(outputs) - {"units"}:
+            tokens_NPD = self.model(pixels).last_hidden_state
+            patches_NPD = tokens_NPD[:, 1:]
+            found["cls"], found["patches"] = tokens_NPD[:, :1], patches_NPD
+            found["mean"] = patches_NPD.mean(dim=1, keepdim=True)
+        return {output: found[output].cpu().numpy() for output in outputs}
 
     def _units(self, pixels: "torch.Tensor") -> "torch.Tensor":
         """float32[N, 2 U] maximum and mean over the patches of the last layer's U hidden units."""
@@ -93,7 +105,8 @@ class ViTEncoder(Encoder):
         *before, last = self.model.layers
         for layer in before:
             tokens = layer(tokens)
-        tokens = tokens + last.attention(last.layernorm_before(tokens))[0]
+        if self._attends:
+            tokens = tokens + last.attention(last.layernorm_before(tokens))[0]
         answers = last.mlp.activation_fn(last.mlp.fc1(last.layernorm_after(tokens)))[:, 1:]
         return torch.cat([answers.amax(1), answers.mean(1)], 1)
 

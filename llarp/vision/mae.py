@@ -85,7 +85,7 @@ def train_mae(
         weights = [weight for weight in model.parameters() if weight.requires_grad]
         optimizer = torch.optim.AdamW(weights, lr=config.lr, weight_decay=WEIGHT_DECAY, betas=(0.9, 0.95))
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, len(batches)))
-        with Progress("masked autoencoder", len(batches), "step") as progress:
+        with Progress("masked autoencoder", len(batches), "step", bool(batches)) as progress:
             for step, batch in enumerate(batches, start=1):
                 pixels = preprocessing.prepare(frames[batch])
                 noise = torch.rand(len(batch), model.decoder.decoder_pos_embed.shape[1] - 1, generator=generator)

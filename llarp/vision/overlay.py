@@ -139,7 +139,7 @@ def evict(folder: Path, limit_bytes: int) -> None:
                 _uses(folder, shard)[:] = when
         smaller = manifest.with_shards(tuple(shards))
         smaller.write(folder)
-        for file in {shard.file for shard in manifest.shards} - {shard.file for shard in shards}:
+        for file in {file.file for file in manifest.files} - {file.file for file in smaller.files}:
             (folder / file).unlink(missing_ok=True)
             _used_path(folder, file).unlink(missing_ok=True)
         sweep(folder, smaller)

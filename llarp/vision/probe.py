@@ -139,10 +139,10 @@ def sample_labelled(
 def compare(encoder: ViTEncoder, sample: Labelled, seed: int) -> list[Probe]:
     """Probes of every output of the encoder, of raw pixels, and of the same network untrained."""
     outputs: tuple[Output, ...] = ("cls", "mean", "patches", "units")
-    features: dict[str, np.ndarray] = {o: _encode(encoder.with_output(o), sample.frames) for o in outputs}
+    features: dict[str, np.ndarray] = {o: f for o, f in _encode(encoder, outputs, sample.frames).items()}  # noqa: C416
     features["pixels"] = _pixels(sample.frames)
-    untrained = _untrained(encoder, seed)
-    features |= {f"untrained {o}": _encode(untrained.with_output(o), sample.frames) for o in outputs[2:]}
+    untrained = _encode(_untrained(encoder, seed), outputs[2:], sample.frames)
+    features |= {f"untrained {output}": values for output, values in untrained.items()}
     return [probe(name, values, sample) for name, values in features.items()]
 
 
@@ -217,10 +217,16 @@ def _solve(gram: np.ndarray, wanted: np.ndarray, cross: np.ndarray, strength: fl
     return cross @ np.linalg.solve(ridge, wanted - middle) + middle
 
 
-def _encode(encoder: ViTEncoder, frames: np.ndarray) -> np.ndarray:
-    """float32[N, F], as the store keeps them: through float16."""
-    parts = [encoder.encode(frames[start : start + 64]) for start in range(0, len(frames), 64)]
-    return np.concatenate(parts).astype(np.float16).astype(np.float32).reshape(len(frames), -1)
+def _encode(encoder: ViTEncoder, outputs: Sequence[Output], frames: np.ndarray) -> dict[Output, np.ndarray]:
+    """float32[N, F] of each output, as the store keeps them: through float16."""
+    parts = [
+        {output: values.astype(np.float16) for output, values in encoder.encode_all(batch, outputs).items()}
+        for batch in (frames[start : start + 64] for start in range(0, len(frames), 64))
+    ]
+    return {
+        output: np.concatenate([part[output] for part in parts]).reshape(len(frames), -1).astype(np.float32)
+        for output in outputs
+    }
 
 
 def _pixels(frames: np.ndarray) -> np.ndarray:

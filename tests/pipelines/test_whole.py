@@ -1,6 +1,7 @@
 """The whole pipeline with the `test` preset, in a clone of its own."""
 
 import json
+import re
 import shutil
 
 import pytest
@@ -120,3 +121,23 @@ def test_a_stage_reports_bad_input_through_the_flow(finished):
         (project.root / "train.pickle").unlink()
         shutil.move(project.root / "kept.parquet", release)
     assert release.read_bytes() == whole
+
+
+def test_more_views_are_added_and_what_stands_is_neither_encoded_nor_copied_again(finished):
+    project, _ = finished
+    folder, params = project.root / "data" / "features", project.root / "params.yaml"
+
+    def shards():
+        return {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in folder.glob("[!i]*.safetensors")}
+
+    def cached():
+        files = [path for path in (project.root / ".dvc" / "cache" / "files").rglob("*") if path.is_file()]
+        return {path: path.stat().st_ino for path in files}
+
+    before, kept = shards(), cached()
+    params.write_text(params.read_text().replace("pool: 4", "pool: 9"))
+    told = project.python("-m", "dvc", "repro", "--single-item", "features").stdout
+    encoded, distinct = map(int, re.search(r"Encoded (\d+) of the (\d+) distinct views", told).groups())
+    assert 0 < encoded < distinct
+    assert before.items() < shards().items() and kept.items() < cached().items()
+    assert "up to date" in project.python("-m", "dvc", "status", "features").stdout

@@ -1,7 +1,17 @@
-"""Feature stores keep the contract; the one on disk survives its process and notices damage."""
+"""Feature stores keep the contract; the one on disk survives its process, full disks and its neighbours."""
 
+import errno
+import fcntl
+import hashlib
 import json
 import multiprocessing
+import os
+import random
+import resource
+import signal
+import time
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,69 +20,24 @@ from safetensors.numpy import load_file
 from store_contract import StoreContract, features_of, keys_of
 
 from llarp.errors import UserError
+from llarp.vision import overlay as overlay_module
 from llarp.vision import store as store_module
-from llarp.vision.memory import BoundedStore, MemoryStore, first_occurrences
-from llarp.vision.store import MANIFEST, ShardStore
+from llarp.vision.keys import as_keys
+from llarp.vision.manifest import MANIFEST, Manifest, locked
+from llarp.vision.memory import MemoryStore
+from llarp.vision.overlay import Overlay, evict
+from llarp.vision.shard import STALE_S, write_shard, write_tensors
+from llarp.vision.store import ShardStore, add_shard, index_shards, sweep
 
 ENCODER = SimpleNamespace(identity="a" * 64, num_tokens=3, dim=4)
+OTHER = SimpleNamespace(identity="b" * 64, num_tokens=3, dim=4)
+FORK = multiprocessing.get_context("fork")
 
 
 class TestMemoryStore(StoreContract):
     @pytest.fixture
     def store(self):
         return MemoryStore(3, 4)
-
-
-BYTES = 3 * 4 * 2 + 2 * 16 + 8
-"""Of a view of the contract in memory: features, key in store and index, row."""
-
-
-class TestMemoryStoreWithRoom(StoreContract):
-    @pytest.fixture
-    def store(self):
-        return MemoryStore(3, 4, room=30)
-
-
-class TestBoundedStore(StoreContract):
-    @pytest.fixture
-    def store(self):
-        return BoundedStore(3, 4, limit_bytes=1 << 20)
-
-
-class TestBoundedStoreWithLittleRoom(StoreContract):
-    @pytest.fixture
-    def store(self):
-        return BoundedStore(3, 4, limit_bytes=60 * BYTES + 1)
-
-    def test_the_older_half_goes_when_the_newer_is_full(self, store):
-        assert store.capacity == 30
-        keys, features = keys_of(100), features_of(100)
-        for start in range(0, 100, 10):
-            store.add(keys[start : start + 10], features[start : start + 10])
-        assert len(store) == 40
-        got, found = store.get(keys)
-        np.testing.assert_array_equal(found, np.arange(100) >= 60)
-        np.testing.assert_array_equal(got[60:], features[60:].astype(np.float16))
-
-    def test_what_is_asked_for_stays(self, store):
-        keys, features = keys_of(200), features_of(200)
-        for start in range(0, 200, 10):
-            store.add(keys[start : start + 10], features[start : start + 10])
-            assert store.get(keys[:5])[1].all() and len(store) <= 60
-        np.testing.assert_array_equal(store.get(keys[:5])[0], features[:5].astype(np.float16))
-
-    def test_more_than_there_is_room_for_leaves_the_last(self, store):
-        keys, features = keys_of(200), features_of(200)
-        store.add(keys, features)
-        np.testing.assert_array_equal(store.get(keys)[1], np.arange(200) >= 150)
-
-    def test_its_memory_is_what_was_allowed(self, store):
-        keys = keys_of(1000)
-        for start in range(0, 1000, 7):
-            store.add(keys[start : start + 7], features_of(len(keys[start : start + 7])))
-            held = [store._newer, store._older]
-            arrays = [a for part in held for a in (part._keys, part._features, part._index._keys, part._index._rows)]
-            assert sum(array.nbytes for array in arrays) <= 60 * BYTES
 
 
 class TestShardStoreUnflushed(StoreContract):
@@ -88,13 +53,59 @@ class TestShardStoreOfManyShards(StoreContract):
         return ShardStore.create(tmp_path / "features", ENCODER)
 
 
+class Indexed(ShardStore):
+    """Writes an index with every addition."""
+
+    def add(self, keys, features):
+        super().add(keys, features)
+        self.flush()
+        index_shards(self.folder)
+        self.refresh()
+
+
+class TestShardStoreWithAnIndex(StoreContract):
+    @pytest.fixture
+    def store(self, tmp_path):
+        return Indexed.create(tmp_path / "features", ENCODER)
+
+
+class TestShardStoreWithAnIndexOfItsBeginning(StoreContract):
+    @pytest.fixture
+    def store(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(store_module, "SHARD_ROWS", 1)
+        store, add = ShardStore.create(tmp_path / "features", ENCODER), ShardStore.add
+
+        def add_first(self, keys, features):
+            add(self, keys, features)
+            if len(self.manifest.shards) == 1:
+                index_shards(self.folder)
+                self.refresh()
+
+        monkeypatch.setattr(ShardStore, "add", add_first)
+        return store
+
+
+class TestOverlay(StoreContract):
+    @pytest.fixture
+    def store(self, tmp_path):
+        return Overlay.open(tmp_path / "overlay", ENCODER, limit_bytes=1 << 20)
+
+
+class TestOverlayWithLittleRoom(StoreContract):
+    @pytest.fixture
+    def store(self, tmp_path, monkeypatch):
+        """What the contract adds just fits; shards are put together all the time."""
+        monkeypatch.setattr(store_module, "SHARD_ROWS", 1)
+        monkeypatch.setattr(overlay_module, "MOST_SHARDS", 1)
+        return Overlay.open(tmp_path / "overlay", ENCODER, limit_bytes=50 * (3 * 4 * 2 + 16) + 600)
+
+
 @pytest.fixture
 def filled(tmp_path):
     """A folder with 30 views in three shards."""
-    keys, features = keys_of(30), features_of(30)
-    with ShardStore.create(tmp_path / "features", ENCODER) as store:
+    with ShardStore.create(tmp_path / "features", ENCODER, image=(32, 48)) as store:
         for start in range(0, 30, 10):
-            store.add(keys[start : start + 10], features[start : start + 10])
+            store.add(keys_of(30)[start : start + 10], features_of(30)[start : start + 10])
             store.flush()
     return tmp_path / "features"
 
@@ -103,19 +114,46 @@ def shards(folder):
     return [folder / shard["file"] for shard in json.loads((folder / MANIFEST).read_text())["shards"]]
 
 
-def test_first_occurrences_number_the_distinct_in_order():
-    keys = np.frombuffer(b"".join(bytes([value] * 16) for value in (7, 2, 7, 9, 2)), "V16")
-    first, number = first_occurrences(keys)
-    assert first.tolist() == [0, 1, 3] and number.tolist() == [0, 1, 0, 2, 1]
+def index_file(folder):
+    return folder / json.loads((folder / MANIFEST).read_text())["index"]["file"]
 
 
-def test_what_is_closed_can_be_read_again_from_many_shards(filled):
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def flip(path, place=-1):
+    data = bytearray(path.read_bytes())
+    data[place] ^= 1
+    path.write_bytes(data)
+
+
+def holds(store, keys, features):
+    """Whether a store has exactly these features under these keys."""
+    got, found = store.get(keys)
+    return found.all() and np.array_equal(got, features.astype(np.float16))
+
+
+def refusal(call):
+    """The one line that a UserError says."""
+    with pytest.raises(UserError) as caught:
+        call()
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+# What stands on disk
+
+
+@pytest.mark.parametrize("indexed", [False, True])
+def test_what_is_closed_can_be_read_again_from_many_shards(filled, indexed):
+    if indexed:
+        index_shards(filled)
     store = ShardStore.open(filled, ENCODER)
     assert len(store) == 30 and len(shards(filled)) == 3
     order = np.random.default_rng(2).permutation(30)
-    got, found = store.get([keys_of(30)[place] for place in order])
-    assert found.all()
-    np.testing.assert_array_equal(got, features_of(30)[order].astype(np.float16))
+    assert holds(store, [keys_of(30)[place] for place in order], features_of(30)[order])
+    assert store.has(as_keys([*keys_of(30)[9:11], bytes(16), *keys_of(2, seed=8)])).tolist() == [True] * 2 + [False] * 3
 
 
 def test_another_program_can_read_a_shard(filled):
@@ -125,8 +163,13 @@ def test_another_program_can_read_a_shard(filled):
 
 
 def test_features_are_mapped_not_read(filled):
-    block = ShardStore.open(filled)._blocks[0]
-    assert isinstance(block, np.memmap) and not block.flags.writeable
+    index_shards(filled)
+    store = ShardStore.open(filled, verify=False)
+    assert not store._mapped, "an index spares mapping what nobody asks for"
+    store.get([bytes(load_file(shards(filled)[1])["keys"][0])])
+    ((_, features),) = store._mapped.values()
+    assert isinstance(features, np.memmap) and not features.flags.writeable
+    assert features.filename == shards(filled)[1]
 
 
 def test_a_reader_that_needs_no_encoder_learns_its_shape(filled):
@@ -134,112 +177,420 @@ def test_a_reader_that_needs_no_encoder_learns_its_shape(filled):
     assert (store.identity, store.num_tokens, store.dim) == ("a" * 64, 3, 4)
 
 
-def test_another_encoders_store_is_refused(filled):
-    with pytest.raises(UserError, match="aaaaaaaaaaaa, not of bbbbbbbbbbbb"):
-        ShardStore.open(filled, SimpleNamespace(identity="b" * 64, num_tokens=3, dim=4))
-
-
-def test_a_store_is_not_made_over_another(filled):
-    with pytest.raises(UserError, match="already"):
-        ShardStore.create(filled, ENCODER)
-
-
-def test_a_missing_store_is_named(tmp_path):
-    with pytest.raises(UserError, match=r"nowhere/manifest\.json: no feature store"):
-        ShardStore.open(tmp_path / "nowhere")
-
-
-def test_reading_only_means_so(filled):
-    before = sorted(filled.iterdir())
-    with pytest.raises(UserError, match="reading only"):
-        ShardStore.open(filled, ENCODER).add(keys_of(1, seed=5), features_of(1))
-    assert sorted(filled.iterdir()) == before
-
-
-@pytest.mark.parametrize("keep", [0, 5, 100, -1], ids=["empty", "no length", "cut", "one byte less"])
-def test_a_truncated_shard_is_named(filled, keep):
-    path = shards(filled)[1]
-    path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(UserError, match=f"{path.name}: damaged shard"):
-        ShardStore.open(filled, verify=False)
-
-
-def test_a_missing_shard_is_named(filled):
-    path = shards(filled)[2]
-    path.unlink()
-    with pytest.raises(UserError, match=f"{path.name}: damaged shard"):
-        ShardStore.open(filled)
-
-
-def test_a_flipped_bit_is_noticed(filled):
-    path = shards(filled)[0]
-    data = bytearray(path.read_bytes())
-    data[-1] ^= 1
-    path.write_bytes(data)
-    with pytest.raises(UserError, match=f"{path.name}: damaged shard.*sha256"):
-        ShardStore.open(filled)
-
-
-@pytest.mark.parametrize("text", ["", "{}", '{"version": 2}'])
-def test_a_damaged_manifest_is_named(filled, text):
-    (filled / MANIFEST).write_text(text)
-    with pytest.raises(UserError, match=r"manifest\.json: damaged manifest"):
-        ShardStore.open(filled)
-
-
-def test_a_write_that_fails_leaves_the_store_as_it_was(filled, monkeypatch):
-    before = sorted(path.name for path in filled.iterdir())
-
-    def fail(*_):
-        raise OSError("disk full")
-
+def test_its_size_is_that_of_the_shards_and_of_what_has_gathered(filled):
     store = ShardStore.open(filled, ENCODER, read_only=False)
+    on_disk = sum(path.stat().st_size for path in shards(filled))
+    assert store.num_bytes == on_disk
     store.add(keys_of(5, seed=3), features_of(5))
-    monkeypatch.setattr("llarp.files.os.replace", fail)
-    with pytest.raises(OSError, match="disk full"):
-        store.flush()
-    monkeypatch.undo()
-    assert sorted(path.name for path in filled.iterdir()) == before
-    assert len(ShardStore.open(filled)) == 30
-    store.flush()  # what could not be written is not lost
-    assert len(ShardStore.open(filled)) == 35
+    assert store.num_bytes == on_disk + 5 * (3 * 4 * 2 + 16) and len(store) == 35
+    assert store.has(as_keys(keys_of(5, seed=3))).all()
+    store.flush()
+    assert store.num_bytes == sum(path.stat().st_size for path in shards(filled)) and len(store) == 35
 
 
 def test_many_small_additions_make_few_files(tmp_path):
     with ShardStore.create(tmp_path / "overlay", ENCODER) as store:
         for key, features in zip(keys_of(200), features_of(200), strict=True):
             store.add([key], features[None])
-    assert len(list((tmp_path / "overlay").iterdir())) == 2
+    assert len(contents(tmp_path / "overlay")) == 2
     with ShardStore.open_or_create(tmp_path / "overlay", ENCODER) as store:
-        assert store.get(keys_of(200))[1].all()
+        assert holds(store, keys_of(200), features_of(200))
         store.add(keys_of(200), features_of(200))
-    assert len(list((tmp_path / "overlay").iterdir())) == 2
+    assert len(contents(tmp_path / "overlay")) == 2
 
 
 def test_equal_additions_make_equal_bytes(tmp_path):
     for name in ("one", "two"):
         with ShardStore.create(tmp_path / name, ENCODER) as store:
             store.add(keys_of(20), features_of(20))
-    files = [sorted((path.name, path.read_bytes()) for path in (tmp_path / name).iterdir()) for name in ("one", "two")]
-    assert files[0] == files[1]
+    assert contents(tmp_path / "one") == contents(tmp_path / "two")
 
 
-def _add(folder, seed):
-    with ShardStore.open(folder, read_only=False) as store:
-        store.add(keys_of(10, seed) + keys_of(4, seed=99), features_of(14, seed))
+def test_equal_shards_make_equal_folders_in_whatever_order_they_came(tmp_path):
+    parts = [(as_keys(keys_of(40, seed)), features_of(40, seed).astype(np.float16)) for seed in range(4)]
+    for name, order, indexed_after in (("one", "0123", ""), ("two", "2031", "02"), ("three", "33210", "1")):
+        ShardStore.create(tmp_path / name, ENCODER)
+        for number in order:
+            add_shard(tmp_path / name, *parts[int(number)])
+            if number in indexed_after:
+                index_shards(tmp_path / name)
+        index_shards(tmp_path / name)
+    assert len(contents(tmp_path / "one")) == 6
+    assert contents(tmp_path / "one") == contents(tmp_path / "two") == contents(tmp_path / "three")
+    store = ShardStore.open(tmp_path / "two", ENCODER)
+    for seed in range(4):
+        assert holds(store, keys_of(40, seed), features_of(40, seed))
 
 
-def test_writers_beside_each_other_lose_nothing(tmp_path):
-    ShardStore.create(tmp_path / "overlay", ENCODER)
-    context = multiprocessing.get_context("fork")
-    writers = [context.Process(target=_add, args=(tmp_path / "overlay", seed)) for seed in range(1, 5)]
-    for writer in writers:
+def test_of_a_view_in_two_shards_the_first_stays(tmp_path):
+    ShardStore.create(tmp_path / "features", ENCODER)
+    keys = as_keys(keys_of(3))
+    for seed in (1, 2):
+        add_shard(tmp_path / "features", keys, features_of(3, seed).astype(np.float16))
+    store = ShardStore.open(tmp_path / "features")
+    assert len(store) == 3 and holds(store, keys, features_of(3, seed=1))
+    index_shards(tmp_path / "features")
+    add_shard(tmp_path / "features", keys, features_of(3, seed=3).astype(np.float16))
+    store.refresh()
+    kept = load_file(shards(tmp_path / "features")[0])["features"]
+    assert len(store) == 3 and holds(store, keys, kept)
+
+
+# Of another kind, or damaged
+
+
+def test_another_encoders_features_are_never_returned(filled):
+    before = contents(filled)
+    line = refusal(lambda: ShardStore.open(filled, OTHER))
+    assert "aaaaaaaaaaaa, not of bbbbbbbbbbbb" in line
+    assert refusal(lambda: ShardStore.open_or_create(filled, OTHER)) == line
+    assert refusal(lambda: Overlay.open(filled, OTHER, 1 << 20)) == line
+    assert contents(filled) == before
+
+
+def test_another_size_of_image_is_refused(filled):
+    line = refusal(lambda: ShardStore.open(filled, ENCODER, image=(64, 48)))
+    assert "48 x 32 pixels, not of 48 x 64 pixels" in line
+    assert len(ShardStore.open(filled, ENCODER, image=(32, 48, 3))) == len(ShardStore.open(filled, ENCODER)) == 30
+
+
+def test_a_store_is_not_made_over_another(filled):
+    before = contents(filled)
+    assert "already" in refusal(lambda: ShardStore.create(filled, ENCODER))
+    assert contents(filled) == before
+
+
+def test_a_missing_store_is_named(tmp_path):
+    assert "nowhere/manifest.json: no feature store" in refusal(lambda: ShardStore.open(tmp_path / "nowhere"))
+
+
+def test_where_no_store_can_be_made_one_is_told(tmp_path):
+    (tmp_path / "file").write_text("")
+    assert "file/features: cannot be made (Not a directory)" in refusal(
+        lambda: ShardStore.open_or_create(tmp_path / "file" / "features", ENCODER)
+    )
+
+
+def test_where_no_lock_can_be_had_one_is_told(filled):
+    (filled.parent / ".features.lock").unlink()
+    (filled.parent / ".features.lock").mkdir()
+    store = ShardStore.open(filled, ENCODER, read_only=False)
+    store.add(keys_of(3, seed=4), features_of(3))
+    assert "features: cannot be locked (Is a directory)" in refusal(store.flush)
+    assert holds(store, keys_of(3, seed=4), features_of(3))
+
+
+def test_reading_only_means_so(filled):
+    before = contents(filled)
+    store = ShardStore.open(filled, ENCODER)
+    assert "reading only" in refusal(lambda: store.add(keys_of(1, seed=5), features_of(1)))
+    store.close()
+    assert contents(filled) == before
+
+
+@pytest.mark.parametrize("keep", [0, 5, 100, -1], ids=["empty", "no length", "cut", "one byte less"])
+def test_a_truncated_shard_is_named(filled, keep):
+    path = shards(filled)[1]
+    path.write_bytes(path.read_bytes()[:keep])
+    assert f"{path.name}: damaged shard" in refusal(lambda: ShardStore.open(filled, verify=False))
+
+
+def test_a_missing_shard_is_named(filled):
+    path = shards(filled)[2]
+    path.unlink()
+    assert f"{path.name}: damaged shard: it cannot be read" in refusal(lambda: ShardStore.open(filled))
+
+
+def test_a_flipped_bit_is_noticed(filled):
+    path = shards(filled)[0]
+    flip(path)
+    line = refusal(lambda: ShardStore.open(filled))
+    assert f"{path.name}: damaged shard: its sha256" in line
+
+
+@pytest.mark.parametrize("place", [0, 7, 8, 20, 60], ids=["length", "huge length", "brace", "name", "number"])
+def test_a_damaged_header_is_a_line_though_nothing_is_verified(filled, place):
+    path = shards(filled)[0]
+    flip(path, place)
+    assert f"{path.name}: damaged shard" in refusal(lambda: ShardStore.open(filled, verify=False))
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{}", "[]", '{"version": 2}', '{"version": "x"}', "\0\1", "null"],
+    ids=["empty", "no keys", "list", "version alone", "no version", "bytes", "null"],
+)  # fmt: skip
+def test_a_damaged_manifest_is_named(filled, text):
+    (filled / MANIFEST).write_text(text)
+    assert "manifest.json: damaged manifest" in refusal(lambda: ShardStore.open(filled))
+
+
+def test_a_manifest_that_names_a_file_elsewhere_is_damaged(filled):
+    values = json.loads((filled / MANIFEST).read_text())
+    values["shards"][0]["file"] = "../else.safetensors"
+    (filled / MANIFEST).write_text(json.dumps(values))
+    assert "damaged manifest: shards.0.file" in refusal(lambda: ShardStore.open(filled))
+
+
+@pytest.mark.parametrize("version", [1, 3])
+def test_another_version_is_told_apart_from_damage(filled, version):
+    values = json.loads((filled / MANIFEST).read_text())
+    (filled / MANIFEST).write_text(json.dumps({**values, "version": version}))
+    assert f"is of version {version} of the format, not 2" in refusal(lambda: ShardStore.open(filled))
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, flip, lambda path: path.write_bytes(path.read_bytes()[:-4])])
+def test_a_damaged_index_is_named_and_can_be_done_without(filled, damage):
+    index_shards(filled)
+    path = index_file(filled)
+    damage(path)
+    assert f"{path.name}: damaged shard" in refusal(lambda: ShardStore.open(filled))
+    (line,) = ShardStore.drop_damaged(filled)
+    assert path.name in line and not path.exists()
+    assert holds(ShardStore.open(filled), keys_of(30), features_of(30))
+
+
+def test_an_index_that_does_not_fit_is_a_line_though_nothing_is_verified(filled):
+    index_shards(filled)
+    values = json.loads((filled / MANIFEST).read_text())
+    for tensors in (
+        {"slots": np.zeros((64, 2), np.uint64), "rows": np.zeros(30, np.int32)},
+        {"slots": np.zeros((30, 2), np.uint64), "rows": np.zeros(30, np.int32)},
+        {"rows": np.zeros(64, np.int32)},
+        {"slots": np.zeros((64, 2), np.uint64), "rows": np.zeros(64, np.uint64)},
+    ):
+        values["index"] |= write_tensors(filled, tensors, "index-").model_dump()
+        (filled / MANIFEST).write_text(json.dumps(values))
+        assert "it does not hold the 30 keys" in refusal(lambda: ShardStore.open(filled, verify=False))
+
+
+@pytest.mark.parametrize("indexed", [False, True])
+def test_what_is_damaged_is_named_and_dropped_and_the_rest_stays(filled, indexed):
+    if indexed:
+        index_shards(filled)
+    first, gone, flipped = shards(filled)
+    lost = [bytes(key) for path in (gone, flipped) for key in load_file(path)["keys"]]
+    kept = [key for key in keys_of(30) if key not in lost]
+    gone.unlink()
+    flip(flipped)
+    lines = ShardStore.drop_damaged(filled)
+    assert [path.name in line for path, line in zip((gone, flipped), lines, strict=True)] == [True, True]
+    assert sorted(contents(filled)) == sorted([first.name, MANIFEST])
+    with ShardStore.open(filled, ENCODER, read_only=False) as store:
+        assert len(store) == 10 and store.get(keys_of(30))[1].sum() == 10 and store.get(kept)[1].all()
+        store.add(keys_of(30), features_of(30))
+    assert holds(ShardStore.open(filled), keys_of(30), features_of(30))
+    assert ShardStore.drop_damaged(filled) == []
+
+
+def test_a_store_that_cannot_take_in_what_is_new_still_gives_what_it_has(filled):
+    store = ShardStore.open(filled, ENCODER)
+    with ShardStore.open(filled, read_only=False) as other:
+        other.add(keys_of(10, seed=5), features_of(10))
+    values = json.loads((filled / MANIFEST).read_text())
+    values["shards"] = [values["shards"][number] for number in (3, 2, 1, 0)]
+    (filled / MANIFEST).write_text(json.dumps(values))
+    flip(shards(filled)[0], 8)
+    for _ in range(2):
+        assert "damaged shard" in refusal(store.refresh)
+        assert len(store) == 30 and holds(store, keys_of(30), features_of(30))
+
+
+# Full disks
+
+
+def _fill_up(folder):
+    """In a process of its own: files may be no larger than 20 kB, then as large as before."""
+    keys, features = keys_of(2000, seed=3), features_of(2000)
+    store = ShardStore.open(folder, ENCODER, read_only=False)
+    store.add(keys, features)
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
+    before = contents(folder)
+    for _ in range(2):
+        line = refusal(store.flush)
+        assert "features: cannot be written to (File too large)" in line
+        assert contents(folder) == before and holds(store, keys, features)
+    assert not list((folder.parent / ".features.aside").iterdir())
+    resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+    store.flush()
+    return line
+
+
+def test_a_disk_that_is_full_in_the_middle_of_a_shard(filled):
+    with ProcessPoolExecutor(1, FORK) as pool:
+        pool.submit(_fill_up, filled).result()
+    store = ShardStore.open(filled)
+    assert holds(store, keys_of(30), features_of(30)) and holds(store, keys_of(2000, seed=3), features_of(2000))
+
+
+@pytest.mark.parametrize("write", ["write_bytes", "write_text"], ids=["shard", "manifest"])
+def test_no_space_is_one_line_and_what_was_added_is_kept(filled, monkeypatch, write):
+    store = ShardStore.open(filled, ENCODER, read_only=False)
+    manifest = (filled / MANIFEST).read_bytes()
+    open_file = Path.open
+
+    def write_half(path, data):
+        with open_file(path, "wb" if write == "write_bytes" else "w") as file:
+            file.write(data[: len(data) // 2])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, write, write_half)
+    monkeypatch.setattr(store, "_gathered", 5)
+    line = refusal(lambda: store.add(keys_of(5, seed=3), features_of(5)))
+    assert "cannot be written to (No space left on device)" in line and "make room" in line
+    assert (filled / MANIFEST).read_bytes() == manifest and len(ShardStore.open(filled)) == 30
+    assert not list((filled.parent / ".features.aside").iterdir())
+    monkeypatch.undo()
+    assert len(store) == 35 and holds(store, keys_of(5, seed=3), features_of(5))
+    store.flush()
+    assert len(ShardStore.open(filled)) == 35
+    assert len(contents(filled)) == 5
+
+
+# Killed
+
+
+def _add_for_ever(folder, first, pipe):
+    store = ShardStore.open(folder, read_only=False)
+    for number in range(first, 10**9):
+        store.add(keys_of(300, number), features_of(300, number))
+        store.flush()
+        pipe.send(number)
+
+
+def test_a_killed_writer_leaves_a_whole_store(tmp_path):
+    folder, rng, known = tmp_path / "features", random.Random(0), -1
+    ShardStore.create(folder, ENCODER)
+    for _ in range(6):
+        ours, theirs = FORK.Pipe(duplex=False)
+        writer = FORK.Process(target=_add_for_ever, args=(folder, known + 1, theirs))
         writer.start()
-    for writer in writers:
+        theirs.close()
+        assert ours.poll(60)
+        time.sleep(rng.uniform(0, 0.02))
+        os.kill(writer.pid, signal.SIGKILL)
         writer.join()
-    store = ShardStore.open(tmp_path / "overlay")
-    assert len(store) == 44
+        try:
+            while True:
+                known = ours.recv()
+        except (EOFError, OSError):
+            pass
+        store = ShardStore.open(folder, ENCODER, verify=True)
+        assert len(store) in (300 * (known + 1), 300 * (known + 2))
+        for number in range(known + 1):
+            assert holds(store, keys_of(300, number), features_of(300, number))
+        for path in folder.glob("*.safetensors"):
+            assert hashlib.sha256(path.read_bytes()).hexdigest()[:16] == path.stem, "there is no part of a file"
+        assert {path.suffix for path in folder.iterdir()} <= {".json", ".safetensors"}
+
+
+def test_what_a_killed_writer_left_aside_goes_when_it_is_old(filled):
+    aside = filled.parent / ".features.aside"
+    for name in ("old", "new"):
+        (aside / name).mkdir(parents=True)
+        (aside / name / "half.safetensors").write_bytes(b"half")
+    then = time.time() - STALE_S - 1
+    os.utime(aside / "old", (then, then))
+    with ShardStore.open(filled, read_only=False) as store:
+        store.add(keys_of(1, seed=3), features_of(1))
+    assert [path.name for path in aside.iterdir()] == ["new"]
+
+
+def test_shards_that_no_manifest_names_go_only_when_they_are_old(filled):
+    old, new = (write_shard(filled, as_keys(keys_of(3, seed)), features_of(3).astype(np.float16)) for seed in (7, 8))
+    then = time.time() - STALE_S - 1
+    for path in (filled / old.file, *shards(filled)):
+        os.utime(path, (then, then))
+    (filled / "README.md").write_text("mine")
+    with locked(filled):
+        sweep(filled, Manifest.read(filled))
+    names = {path.name for path in filled.iterdir()}
+    assert names == {new.file, MANIFEST, "README.md", *(path.name for path in shards(filled))}
+
+
+# Many at once
+
+
+def _add(folder, seed, rounds):
+    """Adds in several shards, some views of which others add too."""
+    for number in range(rounds):
+        with ShardStore.open(folder, read_only=False, verify=False) as store:
+            store.add(keys_of(10, 100 * seed + number) + keys_of(4, seed=99), features_of(14, 100 * seed + number))
+
+
+def _put_together(folder, rounds):
+    for _ in range(rounds):
+        evict(folder, limit_bytes=1 << 30)
+
+
+def _read(folder, rounds):
+    """One reader with old mappings, one that looks anew each time; what once was there is always found."""
+    old = ShardStore.open(folder, verify=False)
+    for number in range(rounds):
+        new = ShardStore.open(folder, verify=number % 5 == 0)
+        assert holds(old, keys_of(30), features_of(30)) and holds(new, keys_of(30), features_of(30))
+        old.refresh()
+
+
+def test_readers_and_writers_beside_each_other_lose_nothing(filled, monkeypatch):
+    monkeypatch.setattr(overlay_module, "MOST_SHARDS", 1)
+    jobs = [(_add, filled, seed, 8) for seed in range(1, 5)]
+    jobs += [(_put_together, filled, 40), (_read, filled, 40), (_read, filled, 40)]
+    with ProcessPoolExecutor(len(jobs), FORK) as pool:
+        for job in [pool.submit(*job) for job in jobs]:
+            job.result()
+    store = ShardStore.open(filled)
+    assert len(store) == 30 + 4 * 8 * 10 + 4
+    assert holds(store, keys_of(30), features_of(30))
     for seed in range(1, 5):
-        got, found = store.get(keys_of(10, seed))
-        assert found.all()
-        np.testing.assert_array_equal(got, features_of(14, seed)[:10].astype(np.float16))
+        for number in range(8):
+            assert holds(store, keys_of(10, 100 * seed + number), features_of(14, 100 * seed + number)[:10])
+
+
+def test_a_reader_that_has_mapped_old_shards_goes_on(filled, monkeypatch):
+    monkeypatch.setattr(overlay_module, "MOST_SHARDS", 1)
+    store, before = ShardStore.open(filled), shards(filled)
+    evict(filled, limit_bytes=1 << 20)
+    assert not any(path.exists() for path in before) and len(shards(filled)) == 1
+    assert holds(store, keys_of(30), features_of(30)) and store.manifest.shards != Manifest.read(filled).shards
+    assert store.refresh() and not store.refresh()
+    assert holds(store, keys_of(30), features_of(30))
+
+
+def test_a_reader_whose_manifest_is_older_looks_again(filled, monkeypatch):
+    monkeypatch.setattr(overlay_module, "MOST_SHARDS", 1)
+    index_shards(filled)
+    store = ShardStore.open(filled)
+    assert not store._mapped
+    evict(filled, limit_bytes=1 << 20)
+    assert holds(store, keys_of(30), features_of(30)) and len(store) == 30
+    assert len(contents(filled)) == 3, "one shard and its times of use; the index has gone with the others"
+
+
+def test_one_who_opens_while_shards_are_put_together_looks_again(filled, monkeypatch):
+    monkeypatch.setattr(overlay_module, "MOST_SHARDS", 1)
+    read, stale = Manifest.read, [Manifest.read(filled)]
+    evict(filled, limit_bytes=1 << 20)
+    monkeypatch.setattr(Manifest, "read", lambda folder: stale.pop() if stale else read(folder))
+    assert holds(ShardStore.open(filled), keys_of(30), features_of(30))
+
+
+def test_a_shard_is_written_and_entered_under_one_lock(filled, monkeypatch):
+    """Else whoever puts shards together could remove it in between, if an equal one was there."""
+    write = store_module.write_shard
+
+    def write_under_lock(folder, keys, features):
+        with (folder.parent / ".features.lock").open() as lock, pytest.raises(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return write(folder, keys, features)
+
+    monkeypatch.setattr(store_module, "write_shard", write_under_lock)
+    add_shard(filled, as_keys(keys_of(3, seed=4)), features_of(3).astype(np.float16))
+    assert len(ShardStore.open(filled)) == 33
+
+
+def test_an_equal_shard_is_entered_once(filled):
+    before = (filled / MANIFEST).read_bytes()
+    add_shard(filled, as_keys(keys_of(30)[:10]), features_of(30)[:10].astype(np.float16))
+    assert (filled / MANIFEST).read_bytes() == before
