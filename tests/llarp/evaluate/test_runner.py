@@ -30,7 +30,6 @@ class Eyes:
         self.looked.append(len(simulators))
         return np.stack([simulator.render()[:1, :1, 0].astype(np.float16) for simulator in simulators])
 
-
     def note(self, kinds):
         """What was seen before anything was changed, and after."""
         assert len(kinds) == self.looked[-1]
