@@ -132,8 +132,8 @@ def reading(dim: int, num_keys: int, goal: float) -> None:
     """`get` of random rows with a warm page cache, and opening; the store is as warming leaves it."""
     import psutil
 
-    from llarp.vision.store import ShardStore, index_shards, register_shards
-    from llarp.vision.warm import MOST_VIEWS, write_shard
+    from llarp.vision.store import ShardStore, add_shard, index_shards
+    from llarp.vision.warm import MOST_VIEWS
 
     encoder = SimpleNamespace(identity="benchmark", num_tokens=1, dim=dim)
     with tempfile.TemporaryDirectory() as name:
@@ -142,7 +142,8 @@ def reading(dim: int, num_keys: int, goal: float) -> None:
         keys = np.frombuffer(rng.bytes(16 * num_keys), "V16")
         block = rng.standard_normal((MOST_VIEWS, 1, dim), np.float32).astype(np.float16)
         parts = [keys[first : first + MOST_VIEWS] for first in range(0, num_keys, MOST_VIEWS)]
-        register_shards(folder, [write_shard(folder, part, block[: len(part)]) for part in parts])
+        for part in parts:
+            add_shard(folder, part, block[: len(part)])
         index_shards(folder)
         ShardStore.open(folder, verify=False).get(keys[:1])  # imports and compiles
         process, times, rates = psutil.Process(), [], []

@@ -57,7 +57,7 @@ class _Warmed:
 
     def result(self, params: Params, paths: Paths) -> Result:
         """To be told."""
-        done, pool = self.done, params.features.pool
+        done, pool = self.done, min(params.features.pool, len(self.episodes))
         num_bytes = sum(file.stat().st_size for file in paths.features.iterdir())
         figures: dict[str, float] = {
             "features/views": sum(len(walk) for of_one in done.keys for walk in of_one),

@@ -77,7 +77,9 @@ class VisionConfig(Section):
         description="class token, mean, all patches, or hidden units of the last layer pooled over the patches"
     )
     frames: int = Field(ge=16, description="frames drawn to train mae-tiny")
-    epochs: int = Field(ge=0, le=1000, description="passes over those frames as an autoencoder; 0: none")
+    epochs: int = Field(
+        ge=0, le=1000, description="passes over those frames as an autoencoder; 0: units are placed instead"
+    )
     batch_size: int = Field(ge=1, description="frames per optimiser step")
     lr: float = Field(gt=0, lt=1, description="peak learning rate of AdamW")
     mask_ratio: float = Field(gt=0, lt=1, description="share of patches hidden")

@@ -1,10 +1,10 @@
 """A tiny ViT for the simulator's own frames: a masked autoencoder (He et al., arXiv 2111.06377), or a dictionary.
 
-For the output `units` the hidden units of the last layer are placed from the frames before any training, without
-labels: patches are embedded by their principal components, attention starts by adding nothing, and each unit is the
-centre of a cluster of the layer's normalised tokens, with a bias that lets few tokens through (Coates, Lee and Ng,
-AISTATS 2011; data-dependent initialisation as in arXiv 1511.06856). Such units tell more than those of an autoencoder
-of this size, and training them as one undoes that: so presets with `units` have 0 epochs (docs/experiments.md).
+With `vision.epochs: 0` and the output `units` nothing is trained: the hidden units of the last layer are placed from
+the frames, without labels. Patches are embedded by their principal components, attention adds nothing, and each unit is
+the centre of a cluster of the layer's normalised tokens, with a bias that lets few tokens through (Coates, Lee and Ng,
+AISTATS 2011). Placed units of small patches tell a linear probe more than those of an autoencoder of this size, and
+training them as one undoes that (docs/experiments.md).
 
 Deviations from the paper: tiny (see `params.yaml`), a decoder as wide as the encoder, no augmentation (the images of a
 simulator have their meaning in place and size), and a few epochs of AdamW with cosine decay instead of hundreds.
@@ -57,7 +57,7 @@ def train_mae(
     out: str | os.PathLike[str],
     on_metrics: Callable[[int, dict[str, float]], None] = lambda step, metrics: None,
 ) -> ViTEncoder:
-    """Places the units or not, trains the autoencoder and writes its encoder to a folder for `load_encoder`.
+    """Places the units or trains the autoencoder, and writes its encoder to a folder for `load_encoder`.
 
     Args:
         frames: uint8[N, H, W, 3] images; square, their edge a multiple of the patch.
@@ -78,7 +78,7 @@ def train_mae(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = _model(config, edge=frames.shape[1]).train()
-        if config.output == "units":
+        if config.output == "units" and not config.epochs:
             chosen = torch.randperm(len(frames), generator=generator)[:PLACED_FRAMES]
             _place_units(model, preprocessing.prepare(frames[chosen.numpy()]), generator)
         batches = _batches(len(frames), config, generator)
