@@ -1,9 +1,9 @@
 """What linear probes read off visual encoders on apartments they have not seen: `python benchmarks/encoders.py`.
 
-The claim: mae-tiny's placed units (`vision.epochs: 0`, patches of 4) name what is in view better than raw pixels, than the same network at
-random, and than autoencoders trained for minutes. Probes are fitted on frames of some apartments and scored on frames
-of others; encoders see frames of yet other episodes of the first, without labels. Episodes that open the fridge are
-added to those probed, as they are rare. Images per second are of one thread, and depend on the
+The claim: mae-tiny's placed units (`vision.epochs: 0`, patches of 4) name what is in view better than raw pixels, than
+the same network at random, and than autoencoders trained for minutes. Probes are fitted on frames of some apartments
+and scored on frames of others; encoders see frames of yet other episodes of the first, without labels. Episodes that
+open the fridge are added to those probed, as they are rare. Images per second are of one thread, and depend on the
 machine and on what else runs there. One seed.
 """
 
