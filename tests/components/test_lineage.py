@@ -75,6 +75,7 @@ def test_the_pipeline_names_only_paths_that_paths_knows():
     known = {value.as_posix() for name in dir(Paths) if isinstance(value := getattr(paths, name, None), Path)}
     for name, stage in yaml.safe_load((root / "dvc.yaml").read_text())["stages"].items():
         # An output with settings of its own is a mapping from its path.
-        outs = [next(iter(out)) if isinstance(out, dict) else out for out in (*stage["outs"], *stage.get("metrics", ()))]
+        named = [*stage["outs"], *stage.get("metrics", ())]
+        outs = [next(iter(out)) if isinstance(out, dict) else out for out in named]
         assert paths.run(name).as_posix() in outs
         assert set(outs) - {paths.run(name).as_posix()} <= known
