@@ -20,7 +20,7 @@ from types import SimpleNamespace
 import numpy as np
 
 HERE = Path(__file__).parent
-EPISODES = 400
+EPISODES = 1200
 """Whose demonstrations are warmed."""
 LARGE_EPISODES, LARGE_EPOCHS = 10, 8
 """Of the short training with VC-1's base."""
@@ -178,9 +178,8 @@ class Uncached:
 
     def get(self, keys):
         """As every store, but slowly."""
-        return self.encoder.encode(np.stack([self.images[key]() for key in keys])).astype(np.float16), np.ones(
-            len(keys), bool
-        )
+        features = self.encoder.encode(np.stack([self.images[key] for key in keys]))
+        return features.astype(np.float16), np.ones(len(keys), bool)
 
 
 def large(params, folder: Path) -> None:
