@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from llarp.vision.encoder import ViTEncoder
     from llarp.vision.warm import Warmed
 
-MODULE = "components.features"
 _PART = "--part"
 
 
@@ -43,7 +42,7 @@ def complete(part: tuple[int, int], params: Params, paths: Paths, on_metrics: On
 def launch(params: Params, part: tuple[int, int] | None = None) -> None:
     """Starts the ranks of this machine: of the stage, or for one part of the store alone."""
     arguments = () if part is None else (_PART, f"{part[0]}/{part[1]}")
-    launch_ranks(MODULE, params.features, arguments=arguments)
+    launch_ranks("components.features", params.features, arguments=arguments)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from llarp.errors import UserError
+
 Keys = Sequence[bytes] | np.ndarray
 """N keys of views: 16 bytes each, or one array V16[N]."""
 
@@ -22,6 +24,14 @@ class Encoder(ABC):
     @abstractmethod
     def encode(self, images: np.ndarray) -> np.ndarray:
         """float32[N, P, D] features of uint8[N, H, W, 3] images."""
+
+    def encode_halves(self, images: np.ndarray) -> np.ndarray:
+        """As `encode`, as features are kept: float16[N, P, D]; UserError when a number is not finite in it."""
+        with np.errstate(over="ignore"):
+            halves = self.encode(images).astype(np.float16)
+        if not np.isfinite(halves).all():
+            raise UserError("features of new views are not finite", "encoder", "train or convert it again")
+        return halves
 
 
 class FeatureStore(ABC):

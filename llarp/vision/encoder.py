@@ -58,8 +58,7 @@ class ViTEncoder(Encoder):
         """
         self.model = model.eval().requires_grad_(False)
         self.preprocessing, self.output, self.provenance = preprocessing, output, provenance
-        self.num_tokens = model.embeddings.patch_embeddings.num_patches if output == "patches" else 1
-        self.dim = 2 * model.config.intermediate_size if output == "units" else model.config.hidden_size
+        self.num_tokens, self.dim = self._shape(output)
         self.identity = self._identity()
         # Placed units look at their own patch alone, and adding nothing need not be worked out.
         last: Any = model.layers[-1]
@@ -76,12 +75,17 @@ class ViTEncoder(Encoder):
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != 3:
             raise ValueError(f"images are {images.dtype}{list(images.shape)}, not uint8[N, H, W, 3]")
         if not len(images):
-            empty = {output: self.with_output(output) for output in outputs}
-            return {output: np.empty((0, like.num_tokens, like.dim), np.float32) for output, like in empty.items()}
+            return {output: np.empty((0, *self._shape(output)), np.float32) for output in outputs}
         size = 1 if self.model.device.type == "cpu" else len(images)  # see the module's docstring
         with torch.inference_mode():
             parts = [self._encode(images[first : first + size], outputs) for first in range(0, len(images), size)]
         return {output: np.concatenate([part[output] for part in parts]) for output in outputs}
+
+    def _shape(self, output: Output) -> tuple[int, int]:
+        """(P, D) of an output."""
+        num_tokens = self.model.embeddings.patch_embeddings.num_patches if output == "patches" else 1
+        config = self.model.config
+        return num_tokens, 2 * config.intermediate_size if output == "units" else config.hidden_size
 
     def _encode(self, images: np.ndarray, outputs: Sequence[Output]) -> dict[Output, np.ndarray]:
         """As `encode_all`, as one batch."""

@@ -18,22 +18,23 @@ _HALF = np.uint64(32)
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _home(low: np.uint64, high: np.uint64, size: np.uint64) -> Any:
-    """The slot at which the search for a key begins: the upper bits of its mixed halves, scaled to the table."""
+def _slot(low: np.uint64, high: np.uint64, slots_S2: np.ndarray, rows_S: np.ndarray) -> Any:
+    """Where a key stands, or the free slot where it would. The search begins at the upper bits of its mixed halves."""
+    size = len(rows_S)
     mixed = (low ^ (high * _MIX)) * _MIX
-    return np.int64(((mixed >> _HALF) * size) >> _HALF)
+    slot: Any = np.int64(((mixed >> _HALF) * np.uint64(size)) >> _HALF)
+    while rows_S[slot] >= 0 and (slots_S2[slot, 0] != low or slots_S2[slot, 1] != high):
+        slot += 1
+        if slot == size:
+            slot = 0
+    return slot
 
 
 @njit(cache=True, nogil=True)
 def _find(keys_N2: np.ndarray, slots_S2: np.ndarray, rows_S: np.ndarray, found_N: np.ndarray) -> None:
-    size = len(rows_S)
     for number in range(len(keys_N2)):
         low, high = keys_N2[number, 0], keys_N2[number, 1]
-        slot = _home(low, high, np.uint64(size))
-        while rows_S[slot] >= 0 and (slots_S2[slot, 0] != low or slots_S2[slot, 1] != high):
-            slot += 1
-            if slot == size:
-                slot = 0
+        slot = _slot(low, high, slots_S2, rows_S)
         found_N[number] = rows_S[slot]
 
 
@@ -41,14 +42,9 @@ def _find(keys_N2: np.ndarray, slots_S2: np.ndarray, rows_S: np.ndarray, found_N
 def _insert(
     keys_N2: np.ndarray, row_N: np.ndarray, slots_S2: np.ndarray, rows_S: np.ndarray, is_new_N: np.ndarray
 ) -> None:
-    size = len(rows_S)
     for number in range(len(keys_N2)):
         low, high = keys_N2[number, 0], keys_N2[number, 1]
-        slot = _home(low, high, np.uint64(size))
-        while rows_S[slot] >= 0 and (slots_S2[slot, 0] != low or slots_S2[slot, 1] != high):
-            slot += 1
-            if slot == size:
-                slot = 0
+        slot = _slot(low, high, slots_S2, rows_S)
         is_new_N[number] = rows_S[slot] < 0
         if is_new_N[number]:
             slots_S2[slot, 0], slots_S2[slot, 1], rows_S[slot] = low, high, row_N[number]
@@ -119,6 +115,13 @@ class KeyIndex:
         _insert(slots, rows, index.slots_S2, index.rows_S, np.empty(self._count, bool))
         index._count = self._count
         return index
+
+
+def first_occurrences(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(int64[U] places where each distinct key of V16[N] first occurs, ascending; int64[N] its number in 0..U-1)."""
+    index = KeyIndex()
+    first = np.flatnonzero(index.insert(keys, np.arange(len(keys))))
+    return first, np.searchsorted(first, index.find(keys))
 
 
 def _table(size: int) -> tuple[np.ndarray, np.ndarray]:

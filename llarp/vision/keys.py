@@ -21,15 +21,6 @@ def as_words(keys: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(keys).view(np.uint64).reshape(-1, 2)
 
 
-def first_occurrences(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(int64[U] places where each distinct key of V16[N] first occurs, ascending; int64[N] its number in 0..U-1)."""
-    _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
-    order = np.argsort(first)
-    number = np.empty_like(order)
-    number[order] = np.arange(len(order))
-    return first[order], number[inverse]
-
-
 def as_float16(features: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
     """float16[N, P, D]; ValueError when the shape differs or a number does not fit."""
     if features.shape != shape:

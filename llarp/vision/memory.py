@@ -3,7 +3,7 @@
 import numpy as np
 
 from llarp.vision.base import FeatureStore, Keys
-from llarp.vision.index import KeyIndex
+from llarp.vision.index import KeyIndex, first_occurrences
 from llarp.vision.keys import KEY_BYTES, as_float16, as_keys
 
 
@@ -40,9 +40,8 @@ class MemoryStore(FeatureStore):
         """See `FeatureStore.add`. Keys already stored keep their features; ValueError on a wrong shape."""
         array, halves = as_keys(keys), as_float16(features, (len(keys), self.num_tokens, self.dim))
         count = len(self)
-        # Rows are numbered among the new ones alone: find those first.
         absent = np.flatnonzero(self._index.find(array) < 0)
-        first = absent[KeyIndex().insert(array[absent], np.zeros(len(absent)))]
+        first = absent[first_occurrences(array[absent])[0]]
         total = count + len(first)
         self._index.insert(array[first], np.arange(count, total))
         if total > len(self._features):  # grow by doubling, so that many small additions stay cheap

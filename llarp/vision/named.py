@@ -62,8 +62,9 @@ def named_encoder(config: VisionConfig) -> ViTEncoder:
                 f"vision.encoder={config.encoder}",
                 f"give mae-tiny, {', '.join(NAMED)}, a ViT's folder, or owner/model",
             )
-        source = f"{config.encoder}@{_revision(config, config.encoder)}"
-        folder = hub.fetch(config.encoder, _revision(config, config.encoder), _VIT_FILES, "encoder")
+        revision = _revision(config, config.encoder)
+        source = f"{config.encoder}@{revision}"
+        folder = hub.fetch(config.encoder, revision, _VIT_FILES, "encoder")
     if config.sha256 is not None and (folder / WEIGHTS).is_file():
         _check_sha256(folder / WEIGHTS, config.sha256)
     return load_encoder(folder, config.output, source)

@@ -19,8 +19,8 @@ from llarp.errors import UserError
 from llarp.vision.base import FeatureStore, Keys
 from llarp.vision.manifest import MANIFEST, Manifest, locked
 from llarp.vision.repack import repack
-from llarp.vision.shard import Shard, most_rows, writing
-from llarp.vision.store import ShardStore, TokenShape, drop_damaged, sweep
+from llarp.vision.shard import Shard, most_rows, used_path, writing
+from llarp.vision.store import ShardStore, TokenShape, drop_damaged, replace_manifest
 
 KEPT = 0.75
 """Share of the limit that an eviction leaves."""
@@ -137,12 +137,7 @@ def evict(folder: Path, limit_bytes: int) -> None:
         for shard, when in shards.items():
             with suppress(UserError):
                 _uses(folder, shard)[:] = when
-        smaller = manifest.with_shards(tuple(shards))
-        smaller.write(folder)
-        for file in {file.file for file in manifest.files} - {file.file for file in smaller.files}:
-            (folder / file).unlink(missing_ok=True)
-            _used_path(folder, file).unlink(missing_ok=True)
-        sweep(folder, smaller)
+        replace_manifest(folder, manifest, manifest.with_shards(tuple(shards)))
 
 
 def _is_due(manifest: Manifest, limit_bytes: int) -> bool:
@@ -171,7 +166,7 @@ def _uses(folder: Path, shard: Shard) -> np.ndarray:
 
     UserError when it cannot be made. It is written before it is mapped: a full disk must be an error, not a signal.
     """
-    path = _used_path(folder, shard.file)
+    path = used_path(folder, shard.file)
     with suppress(OSError, ValueError):
         found = np.lib.format.open_memmap(path, "r+")
         if found.dtype == np.uint32 and found.shape == (shard.rows,):
@@ -181,7 +176,3 @@ def _uses(folder: Path, shard: Shard) -> np.ndarray:
         np.save(aside / path.name, np.full(shard.rows, last_s, np.uint32))
         os.replace(aside / path.name, path)
         return np.lib.format.open_memmap(path, "r+")
-
-
-def _used_path(folder: Path, file: str) -> Path:
-    return (folder / file).with_suffix(".used.npy")

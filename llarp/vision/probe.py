@@ -139,7 +139,7 @@ def sample_labelled(
 def compare(encoder: ViTEncoder, sample: Labelled, seed: int) -> list[Probe]:
     """Probes of every output of the encoder, of raw pixels, and of the same network untrained."""
     outputs: tuple[Output, ...] = ("cls", "mean", "patches", "units")
-    features: dict[str, np.ndarray] = {o: f for o, f in _encode(encoder, outputs, sample.frames).items()}  # noqa: C416
+    features = _encode(encoder, outputs, sample.frames)
     features["pixels"] = _pixels(sample.frames)
     untrained = _encode(_untrained(encoder, seed), outputs[2:], sample.frames)
     features |= {f"untrained {output}": values for output, values in untrained.items()}
@@ -217,7 +217,7 @@ def _solve(gram: np.ndarray, wanted: np.ndarray, cross: np.ndarray, strength: fl
     return cross @ np.linalg.solve(ridge, wanted - middle) + middle
 
 
-def _encode(encoder: ViTEncoder, outputs: Sequence[Output], frames: np.ndarray) -> dict[Output, np.ndarray]:
+def _encode(encoder: ViTEncoder, outputs: Sequence[Output], frames: np.ndarray) -> dict[str, np.ndarray]:
     """float32[N, F] of each output, as the store keeps them: through float16."""
     parts = [
         {output: values.astype(np.float16) for output, values in encoder.encode_all(batch, outputs).items()}

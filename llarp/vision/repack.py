@@ -8,7 +8,7 @@ import numpy as np
 from llarp.vision.index import KeyIndex
 from llarp.vision.manifest import Manifest, locked
 from llarp.vision.shard import Shard, map_shard, most_rows, write_shard
-from llarp.vision.store import ShardStore, check_origin, index_shards, sweep
+from llarp.vision.store import ShardStore, check_origin, index_shards, replace_manifest
 
 Part = tuple[np.ndarray, np.ndarray, np.ndarray]
 """V16[N] keys, float16[N, P, D] features, and a number [N] that travels with each view."""
@@ -106,10 +106,6 @@ def compact(folder: Path, others: Sequence[Path] = ()) -> tuple[int, int]:
 
         numbers = [np.zeros(shard.rows) for shard in manifest.shards]
         shards = tuple(repack(folder, manifest, keep, numbers, more()))
-        fewer = manifest.with_shards(shards)
-        fewer.write(folder)
-        for file in {file.file for file in manifest.files} - {file.file for file in fewer.files}:
-            (folder / file).unlink(missing_ok=True)
-        sweep(folder, fewer)
+        replace_manifest(folder, manifest, manifest.with_shards(shards))
     index_shards(folder)
     return len(known) - before, len(shards)

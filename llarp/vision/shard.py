@@ -69,6 +69,11 @@ def most_rows(num_tokens: int, dim: int) -> int:
     return max(1, SHARD_BYTES // (2 * num_tokens * dim))
 
 
+def used_path(folder: Path, file: str) -> Path:
+    """Where it stands when each view of a shard was used last; see `llarp.vision.overlay`."""
+    return (folder / file).with_suffix(".used.npy")
+
+
 def write_shard(folder: Path, keys: np.ndarray, features: np.ndarray) -> Shard:
     """Writes V16[N] keys and float16[N, P, D] features; no manifest names the file yet. UserError: no room for it."""
     tensors = {"keys": keys.view(np.uint8).reshape(-1, KEY_BYTES), "features": np.ascontiguousarray(features)}

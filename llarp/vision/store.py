@@ -34,6 +34,7 @@ from llarp.vision.shard import (
     damaged,
     map_shard,
     most_rows,
+    used_path,
     write_shard,
     write_tensors,
 )
@@ -339,14 +340,13 @@ def add_shard(folder: Path, keys: np.ndarray, features: np.ndarray) -> None:
 
 def drop_damaged(folder: Path, manifest: Manifest, verify: bool) -> list[str]:
     """See `ShardStore.drop_damaged`. The lock is held."""
+    before = manifest
     bad = {file.file: why for file in manifest.files if (why := file.damage(folder, thorough=verify))}
     if bad:
         if manifest.index and manifest.index.file in bad:
             manifest = manifest.model_copy(update={"index": None})
-        kept = manifest.with_shards(tuple(shard for shard in manifest.shards if shard.file not in bad))
-        kept.write(folder)
-        for file in {*bad, *(file.file for file in manifest.files)} - {file.file for file in kept.files}:
-            (folder / file).unlink(missing_ok=True)
+        kept = tuple(shard for shard in manifest.shards if shard.file not in bad)
+        replace_manifest(folder, before, manifest.with_shards(kept))
     return [f"{folder / file}: damaged shard: {why}" for file, why in bad.items()]
 
 
@@ -360,7 +360,7 @@ def index_shards(folder: Path) -> None:
         shards = tuple(sorted(manifest.shards, key=lambda shard: shard.file))
         if not shards or (manifest.index and manifest.index.shards == len(shards) and shards == manifest.shards):
             return
-        old, index = manifest.index, KeyIndex()
+        index = KeyIndex()
         starts = np.cumsum([0, *(shard.rows for shard in shards)])
         for shard, first, last in zip(shards, starts, starts[1:], strict=False):
             keys, _ = map_shard(folder, shard, manifest.num_tokens, manifest.dim)
@@ -368,18 +368,24 @@ def index_shards(folder: Path) -> None:
         index = index.trimmed()
         file = write_tensors(folder, {"slots": index.slots_S2, "rows": index.rows_S}, "index-")
         entry = IndexFile(shards=len(shards), keys=len(index), **file.model_dump())
-        manifest = manifest.model_copy(update={"shards": shards, "index": entry})
-        manifest.write(folder)
-        if old and old.file != entry.file:
-            (folder / old.file).unlink(missing_ok=True)
-        sweep(folder, manifest)
+        replace_manifest(folder, manifest, manifest.model_copy(update={"shards": shards, "index": entry}))
+
+
+def replace_manifest(folder: Path, before: Manifest, after: Manifest) -> None:
+    """Puts a manifest in the place of another and removes the files that are named no more. The lock is held.
+
+    With a shard goes what stands beside it under its name. Files that no manifest names and nobody is about to enter,
+    such as a crash leaves, go as well.
+    """
+    after.write(folder)
+    for file in {file.file for file in before.files} - {file.file for file in after.files}:
+        (folder / file).unlink(missing_ok=True)
+        used_path(folder, file).unlink(missing_ok=True)
+    sweep(folder, after)
 
 
 def sweep(folder: Path, manifest: Manifest) -> None:
-    """Removes files that no manifest names and nobody is about to enter: what a crash has left. The lock is held.
-
-    With a shard goes what stands beside it under its name.
-    """
+    """Removes files that no manifest names and that are old. The lock is held."""
     named = {file.file.partition(".")[0] for file in manifest.files}
     for path in (*folder.glob("*.safetensors"), *folder.glob("*.used.npy")):
         with suppress(OSError):

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from llarp.errors import UserError
 from llarp.sim.base import Playable
 from llarp.vision.base import Encoder, FeatureStore
-from llarp.vision.keys import as_keys, first_occurrences
+from llarp.vision.index import first_occurrences
+from llarp.vision.keys import as_keys
+from llarp.vision.layered import Layered
 from llarp.vision.memory import MemoryStore
 
 KINDS = ("first_view", "after_skill", "later_epoch")
@@ -62,6 +63,7 @@ class ViewFeatures:
         """
         self.encoder, self.store = encoder, store
         self.overlay = MemoryStore(encoder.num_tokens, encoder.dim) if overlay is None else overlay
+        self._known = Layered(store, self.overlay)
         self.by_kind = np.zeros((len(KINDS), 2), np.int64)
         """[kind, found or missing] views that `note` was told about."""
         self.missing = np.empty(0, bool)
@@ -97,21 +99,15 @@ class ViewFeatures:
             UserError: the encoder answers with numbers that are not finite.
 
         """
-        features, found = self.store.get(keys)
-        absent = np.flatnonzero(~found)
-        if len(absent):
-            features[absent], found[absent] = self.overlay.get(keys[absent])
+        features, found = self._known.get(keys)
         self.missing = ~found
         missing = np.flatnonzero(self.missing)
         if len(missing):
             first, number = first_occurrences(keys[missing])
             drawn = missing[first]
             begun_s = time.perf_counter()
-            with np.errstate(over="ignore"):
-                new = self.encoder.encode(draw(drawn)).astype(np.float16)
+            new = self.encoder.encode_halves(draw(drawn))
             self.seconds += time.perf_counter() - begun_s
-            if not np.isfinite(new).all():
-                raise UserError("features of new views are not finite", "encoder", "train or convert it again")
             self.overlay.add(keys[drawn], new)
             features[missing] = new[number]
             self.misses += len(drawn)

@@ -16,11 +16,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from llarp.environments.base import AnyEpisode
-from llarp.errors import UserError
 from llarp.progress import Progress, track
 from llarp.sim.base import Playable
 from llarp.vision.base import Encoder, FeatureStore
-from llarp.vision.index import KeyIndex
+from llarp.vision.index import first_occurrences
 from llarp.vision.keys import KEY_BYTES, as_keys
 from llarp.vision.shard import most_rows
 from llarp.vision.store import ShardStore, add_shard, index_shards
@@ -108,7 +107,8 @@ def warm(
         UserError: a state cannot be reached, or the store cannot be written to. What was whole before is still there.
 
     """
-    keys = _all_keys(episodes, walks, simulator, ranks)
+    walker = _Walker(episodes, walks, simulator)
+    keys = walker.keys(ranks)
     views = _distinct(keys)
     of_machine = chunks(views, encoder.num_tokens, encoder.dim)[part[0] :: part[1]]
     mine = of_machine[ranks.rank :: ranks.count]
@@ -121,7 +121,7 @@ def warm(
         with Progress(title, sum(map(len, mine)), "view", ranks.is_first) as progress:
             for chunk in mine:
                 if len(chunk):
-                    num_encoded += _encode(chunk, episodes, walks, simulator, encoder, folder, batch_size, known)
+                    num_encoded += _encode(chunk, walker, encoder, folder, batch_size, known)
                 progress.update(len(chunk))
         return num_encoded
 
@@ -138,26 +138,45 @@ def chunks(views: _Views, num_tokens: int, dim: int) -> list[_Views]:
     return [views[first : first + size] for first in range(0, len(views), size)]
 
 
-def _all_keys(
-    episodes: Sequence[AnyEpisode], walks: Walks, simulator: Playable, ranks: "Ranks"
-) -> list[list[list[bytes]]]:
-    """Per episode and walk the keys of all views; each rank replays every so-maniest part of the episodes."""
-    mine = range(0, len(episodes), PART_EPISODES)[ranks.rank :: ranks.count]
+class _Walker:
+    """Goes the walks of episodes in a simulator."""
 
-    def replay_mine() -> list[bytes]:
+    def __init__(self, episodes: Sequence[AnyEpisode], walks: Walks, simulator: Playable) -> None:
+        self.episodes, self.walks, self.simulator = episodes, walks, simulator
+
+    def keys(self, ranks: "Ranks") -> list[list[list[bytes]]]:
+        """Per episode and walk the keys of all views; each rank replays every so-maniest part of the episodes."""
+        told = [iter(_parts(data)) for data in ranks.gather_bytes(_joined(ranks.alike(lambda: self._replay(ranks))))]
+        keys: list[list[list[bytes]]] = []
+        for number in range(len(self.episodes)):
+            rank = number // PART_EPISODES % ranks.count
+            keys.append([_cut(next(told[rank])) for _ in self.walks(number)])
+        return keys
+
+    def images(self, views: _Views) -> Iterator[np.ndarray]:
+        """uint8[H, W, 3] images of the views, in order; every walk is gone once, and no further than needed."""
+        starts = np.flatnonzero(np.diff(views.episode, prepend=-1) | np.diff(views.walk, prepend=-1))
+        for first, end in zip(starts, [*starts[1:], len(views)], strict=True):
+            number, walk = int(views.episode[first]), int(views.walk[first])
+            wanted = dict(zip(views.step[first:end].tolist(), views.keys[first:end], strict=True))
+            episode = self.episodes[number]
+            for step in replay(self.simulator, episode, self.walks(number)[walk]):
+                if step in wanted:
+                    if self.simulator.view_key() != wanted.pop(step).tobytes():
+                        raise RuntimeError(f"{episode.episode_id}: step {step} looks different the second time")
+                    yield self.simulator.render()
+                    if not wanted:
+                        break
+
+    def _replay(self, ranks: "Ranks") -> list[bytes]:
+        """The keys of this rank's parts, joined walk by walk."""
+        mine = range(0, len(self.episodes), PART_EPISODES)[ranks.rank :: ranks.count]
         found = []
         for first in track(mine, "view keys", len(mine), "part", ranks.is_first):
-            for number, episode in enumerate(episodes[first : first + PART_EPISODES], first):
-                for walk in walks(number):
-                    found.append(b"".join(simulator.view_key() for _ in replay(simulator, episode, walk)))
+            for number, episode in enumerate(self.episodes[first : first + PART_EPISODES], first):
+                for walk in self.walks(number):
+                    found.append(b"".join(self.simulator.view_key() for _ in replay(self.simulator, episode, walk)))
         return found
-
-    told = [iter(_parts(data)) for data in ranks.gather_bytes(_joined(ranks.alike(replay_mine)))]
-    keys: list[list[list[bytes]]] = []
-    for number in range(len(episodes)):
-        rank = number // PART_EPISODES % ranks.count
-        keys.append([_cut(next(told[rank])) for _ in walks(number)])
-    return keys
 
 
 def _joined(parts: Sequence[bytes]) -> bytes:
@@ -185,18 +204,11 @@ def _distinct(keys: Sequence[Sequence[Sequence[bytes]]]) -> _Views:
     walk_numbers = np.array([walk for of_one in keys for walk in range(len(of_one))], int)
     steps = np.concatenate([np.arange(count) for count in counts]) if counts else np.empty(0, int)
     places = _Views(flat, np.repeat(numbers, counts), np.repeat(walk_numbers, counts), steps)
-    return places[KeyIndex().insert(flat, np.arange(len(flat)))]
+    return places[first_occurrences(flat)[0]]
 
 
 def _encode(
-    chunk: _Views,
-    episodes: Sequence[AnyEpisode],
-    walks: Walks,
-    simulator: Playable,
-    encoder: Encoder,
-    folder: Path,
-    batch_size: int,
-    known: FeatureStore | None,
+    chunk: _Views, walker: _Walker, encoder: Encoder, folder: Path, batch_size: int, known: FeatureStore | None
 ) -> int:
     """Adds the shard of a chunk; returns how many views were encoded for it."""
     features = np.empty((len(chunk), encoder.num_tokens, encoder.dim), np.float16)
@@ -204,31 +216,12 @@ def _encode(
     if known is not None:
         features[:], found = known.get(chunk.keys)
     absent = np.flatnonzero(~found)
-    images = _draw(chunk[absent], episodes, walks, simulator)
+    images = walker.images(chunk[absent])
     for first in range(0, len(absent), batch_size):
         places = absent[first : first + batch_size]
-        with np.errstate(over="ignore"):
-            features[places] = encoder.encode(np.stack([next(images) for _ in places]))
-    if not np.isfinite(features).all():
-        raise UserError("features of views are not finite", "encoder", "train or convert it again")
+        features[places] = encoder.encode_halves(np.stack([next(images) for _ in places]))
     add_shard(folder, chunk.keys, features)
     return len(absent)
-
-
-def _draw(views: _Views, episodes: Sequence[AnyEpisode], walks: Walks, simulator: Playable) -> Iterator[np.ndarray]:
-    """uint8[H, W, 3] images of the views, in order; every walk is gone once, and no further than needed."""
-    starts = np.flatnonzero(np.diff(views.episode, prepend=-1) | np.diff(views.walk, prepend=-1))
-    for first, end in zip(starts, [*starts[1:], len(views)], strict=True):
-        number, walk = int(views.episode[first]), int(views.walk[first])
-        wanted = dict(zip(views.step[first:end].tolist(), views.keys[first:end], strict=True))
-        episode = episodes[number]
-        for step in replay(simulator, episode, walks(number)[walk]):
-            if step in wanted:
-                if simulator.view_key() != wanted.pop(step).tobytes():
-                    raise RuntimeError(f"{episode.episode_id}: step {step} looks different the second time")
-                yield simulator.render()
-                if not wanted:
-                    break
 
 
 def distinct_views(episodes: Sequence[AnyEpisode], simulator: P, seed: int) -> Iterator[P]:

@@ -5,8 +5,7 @@ import pytest
 
 from llarp.vision import index as index_module
 from llarp.vision.gather import copy_rows
-from llarp.vision.index import KeyIndex
-from llarp.vision.keys import first_occurrences
+from llarp.vision.index import KeyIndex, first_occurrences
 
 COUNT = 5000
 
