@@ -6,10 +6,8 @@ revision of the project, so that every tool that takes one knows the version: `d
 """
 
 import json
-import os
 import re
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from components.git import git, tagged
 from components.lineage import Lineage
 from components.paths import Paths
 from llarp.errors import UserError
@@ -28,8 +27,6 @@ PREFIX = "data/"
 _REPORT = "data-report.json"
 """The report in a version's commit."""
 _STAGE = "episodes"
-_TAGGER = {"name": "llarp", "email": "llarp@localhost"}
-"""Who makes tags where git knows nobody."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +52,7 @@ class Version:
 def versions(paths: Paths) -> list[Version]:
     """All versions, oldest first; UserError outside a git repository."""
     form = "--format=%(refname:lstrip=2) %(creatordate:short)"
-    tags = _git(paths, "for-each-ref", "--sort=creatordate", "--sort=version:refname", form, f"refs/tags/{PREFIX}")
+    tags = git(paths.root, "for-each-ref", "--sort=creatordate", "--sort=version:refname", form, f"refs/tags/{PREFIX}")
     return [_version(paths, *line.split()) for line in tags.splitlines()]
 
 
@@ -124,8 +121,7 @@ def tag(paths: Paths, name: str | None = None) -> tuple[Version, bool]:
         raise UserError(f"{name!r} cannot be the name of a version", do="use letters, digits, dots and dashes")
     message = f"Data version {name}: {here.report.episodes} episodes, seed {here.report.seed}"
     files = {"dvc.lock": paths.lock, "params.yaml": paths.params, _REPORT: paths.episodes / REPORT}
-    commit = _commit(paths, files, message)
-    _git(paths, *_identity(paths), "tag", "--annotate", "--message", message, PREFIX + name, commit)
+    tagged(paths.root, PREFIX + name, files, message)
     return version(paths, name), True
 
 
@@ -231,10 +227,10 @@ def _version(paths: Paths, tag: str, date: str) -> Version:
     import yaml
 
     try:
-        lock = yaml.safe_load(_git(paths, "show", f"{tag}:dvc.lock"))
+        lock = yaml.safe_load(git(paths.root, "show", f"{tag}:dvc.lock"))
         entry = lock["stages"][_STAGE]
         md5 = next(out["md5"] for out in entry["outs"] if out["path"] == _path(paths))
-        report = Report.from_json(_git(paths, "show", f"{tag}:{_REPORT}"))
+        report = Report.from_json(git(paths.root, "show", f"{tag}:{_REPORT}"))
     except (UserError, yaml.YAMLError, KeyError, TypeError, ValueError, StopIteration):
         raise UserError("is no version of the data", f"tag {tag}", f"remove it: git tag -d {tag}") from None
     return Version(tag.removeprefix(PREFIX), date, md5, _params(entry), report)
@@ -246,34 +242,3 @@ def _params(lock_entry: Mapping[str, Any]) -> dict[str, Any]:
 
 def _path(paths: Paths) -> str:
     return paths.episodes.relative_to(paths.root).as_posix()
-
-
-def _commit(paths: Paths, files: Mapping[str, Path], message: str) -> str:
-    """A commit after the one that is checked out, with these files besides; on no branch."""
-    with tempfile.TemporaryDirectory() as folder:
-        index = {"GIT_INDEX_FILE": str(Path(folder) / "index")}
-        _git(paths, "read-tree", "HEAD", variables=index)
-        for name, path in files.items():
-            blob = _git(paths, "hash-object", "-w", "--no-filters", str(path.resolve()))
-            _git(paths, "update-index", "--add", "--cacheinfo", f"100644,{blob},{name}", variables=index)
-        tree = _git(paths, "write-tree", variables=index)
-    return _git(paths, *_identity(paths), "commit-tree", "-p", "HEAD", "-m", message, tree)
-
-
-def _identity(paths: Paths) -> list[str]:
-    """Options that say who acts, where git's settings do not."""
-    missing = [key for key in _TAGGER if not _git(paths, "config", "--default", "", f"user.{key}")]
-    return [part for key in missing for part in ("-c", f"user.{key}={_TAGGER[key]}")]
-
-
-def _git(paths: Paths, *arguments: str, variables: Mapping[str, str] | None = None) -> str:
-    environment = {**os.environ, **(variables or {})}
-    try:
-        done = subprocess.run(
-            ["git", *arguments], cwd=paths.root, env=environment, capture_output=True, text=True, check=False
-        )
-    except OSError as error:
-        raise UserError(f"git cannot be run ({error.strerror})", do="install git") from None
-    if done.returncode:
-        raise UserError(f"git refuses: {done.stderr.strip()}", paths.root.resolve(), "work in a clone of the project")
-    return done.stdout.strip()
