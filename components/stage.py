@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from typing import NoReturn
 
 from components import environment
 from components.paths import Paths
+from components.unsent import in_a_line
 from llarp.config import Params, load_params
 from llarp.errors import UserError
 
@@ -20,8 +22,14 @@ OnMetrics = Callable[[int, dict[str, float]], None]
 
 ERROR = "error: "
 """Begins the one line that tells of bad input, on stderr."""
+UNREACHABLE = "unreachable: "
+"""Begins the line that tells of a server that did not answer: the same may do another time."""
+FAILED = "failed: "
+"""Begins the line that tells of any other exception."""
 BAD_INPUT = 2
 """Exit code of bad input."""
+CRASHED = 1
+"""Exit code after an exception."""
 ERROR_FILE = "LLARP_ERROR_FILE"
 """Variable with a file in which a rank tells its launcher of bad input."""
 
@@ -59,8 +67,27 @@ def main(stage: str, run: Run, tracked: bool = True) -> None:
         result = _run_tracked(stage, run, params, paths) if tracked else run(params, paths, ignore)
     except UserError as error:
         fail(error)
+    except Exception as error:
+        traceback.print_exc()
+        begins = UNREACHABLE if is_unreachable(error) else FAILED
+        print(f"{begins}{type(error).__name__}: {in_a_line(error)}", file=sys.stderr, flush=True)
+        raise SystemExit(CRASHED) from None
     if result.summary:
         print(result.summary, flush=True)
+
+
+def is_unreachable(error: BaseException | None) -> bool:
+    """Whether an exception, or what has caused it, tells of a server that did not answer."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        origin = type(error).__module__.partition(".")[0]
+        if isinstance(error, ConnectionError | TimeoutError) or origin in ("requests", "urllib3", "botocore"):
+            return True
+        if getattr(error, "error_code", None) in ("TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED"):  # MLflow's
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def begin() -> None:

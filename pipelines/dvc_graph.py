@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from components.paths import Paths
 from llarp.errors import UserError
 
 if TYPE_CHECKING:
@@ -21,6 +22,12 @@ class Stage:
     name: str
     upstream: tuple[str, ...]
     """Stages whose outputs it reads."""
+    outs: tuple[str, ...] = ()
+    """Paths that it writes, without the link to its tracked run."""
+    reads: tuple[str, ...] = ()
+    """Paths that it reads and other stages write."""
+    needs_accelerator: bool = False
+    """Whether it computes for long, on an accelerator where there is one; dvc.yaml says so under `meta`."""
 
 
 @dataclass(frozen=True)
@@ -83,8 +90,16 @@ def _ordered(repo: "Repo") -> Iterator[Stage]:
 
     graph = repo.index.graph  # edges point from a stage to the stages before it
     place = {stage: number for number, stage in enumerate(repo.index.stages)}
+    written = {out.def_path for stage in repo.index.stages for out in stage.outs}
     for stage in nx.lexicographical_topological_sort(graph.reverse(), key=place.__getitem__):
-        yield Stage(stage.addressing, tuple(before.addressing for before in graph.successors(stage)))
+        link = Paths().run(stage.addressing).as_posix()
+        yield Stage(
+            stage.addressing,
+            tuple(before.addressing for before in graph.successors(stage)),
+            tuple(out.def_path for out in stage.outs if out.def_path != link),
+            tuple(dep.def_path for dep in stage.deps if dep.def_path in written),
+            bool((stage.meta or {}).get("accelerator")),
+        )
 
 
 def _reasons(repo: "Repo", name: str) -> str | None:

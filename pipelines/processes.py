@@ -5,6 +5,7 @@ import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal
 
@@ -44,9 +45,14 @@ class Group:
     so every descendant is ended, not only the process group.
     """
 
-    def __init__(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str], folder: Path = Path()) -> None:
+        """Args:
+        command: program and arguments.
+        environment: all its variables.
+        folder: where it works.
+        """
         self.process = subprocess.Popen(
-            command, env=environment, text=True, bufsize=1, errors="replace", start_new_session=True,
+            command, env=environment, cwd=folder, text=True, bufsize=1, errors="replace", start_new_session=True,
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
 

@@ -1,104 +1,123 @@
-"""The flow `retrain`: runs what DVC says is stale, one stage after the other, each as a task of the stage's name."""
+"""The flow `retrain`: runs what DVC says is stale, one stage after the other, in a workspace of its own."""
 
 import json
-import os
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
-from prefect import flow, get_run_logger, task
+from prefect import flow, get_run_logger
 from prefect.artifacts import create_table_artifact
+from prefect.deployments import run_deployment
 from prefect.runtime import flow_run
 from prefect.states import Completed, Failed, State
 
+from components import environment
+from components.git import git, tagged
 from components.paths import Paths
-from components.stage import BAD_INPUT, ERROR
-from components.tracking import FLOW_RUN
-from llarp.config import Params
+from components.tracking import open_client
+from llarp.errors import UserError
 from pipelines import settings
-from pipelines.bar import StageBar
+from pipelines import workspace as places
 from pipelines.dvc_graph import Graph, Step
-from pipelines.processes import Group, parse_tick
+from pipelines.notify import on_failure
+from pipelines.outcome import bad_input
+from pipelines.overrides import Overrides, given
+from pipelines.remote import pull, push
+from pipelines.stages import run_stage
+from pipelines.workspace import Workspace
 
-BAD_INPUT_STATE = "Bad input"
-"""Name of the state of a run that failed for what the user can mend."""
-_HINTS = (
-    "To track the changes",
-    "git add ",
-    "To enable auto staging",
-    "dvc config ",
-    "Use `dvc push`",
-    "Updating lock",
-)
-"""Begin lines that DVC prints after every stage and nobody needs in a log."""
+CHECKOUT = "."
+"""Name of the workspace that is the checkout itself."""
+LIMIT_S = 7 * 24 * 3600
+"""Time limit of a run."""
 
 
-@flow(name="retrain")
-def retrain(params: Params | None = None) -> State:
+@flow(name="retrain", timeout_seconds=LIMIT_S, on_failure=[on_failure], on_crashed=[on_failure])
+def retrain(
+    preset: str | None = None,
+    overrides: Overrides | None = None,
+    revision: str = "HEAD",
+    workspace: str | None = None,
+    commit: bool = False,
+    then_promote: bool = False,
+) -> State:
     """Brings everything up to date, from the parameters to the registered model.
 
     Args:
-        params: written to params.yaml first; None takes what stands there.
+        preset: laid over params.yaml first: the name of a file in presets/.
+        overrides: single parameters, laid over that.
+        revision: of git, whose code and params.yaml are run.
+        workspace: name of the workspace, which is gone on with if it is there; empty: one of this run's own; `.`: the
+            checkout as it stands.
+        commit: make a git commit, with a tag, of params.yaml and dvc.lock at the end.
+        then_promote: run the deployment `promote` at the end, if there is one.
 
     Returns:
         Completed, or Failed with the stage's own message.
 
     """
+    environment.apply()
+    name = workspace or str(flow_run.id)[:8]
+    try:
+        if name == CHECKOUT:
+            with places.in_checkout(Path()) as paths:
+                if preset or given(overrides):
+                    settings.change(paths.root, preset, (), given(overrides))
+                return _retrain(paths, commit, then_promote)
+        places.remove_old(Path())
+        with places.opened(Path(), name, revision) as place:
+            get_run_logger().info("Workspace %s at commit %s", place.root, place.commit[:12])
+            if place.state == "made":
+                prepare(place, preset, given(overrides))
+            place.note("running")
+            state = _retrain(place.paths, commit, then_promote)
+            place.note("completed" if state.is_completed() else "failed")
+            return state
+    except UserError as error:
+        return bad_input(error)
+
+
+def prepare(place: Workspace, preset: str | None, overrides: dict[str, Any]) -> None:
+    """Gives a new workspace its parameters, the files that git does not have, and the data of the last run."""
+    wanted = settings.changed(place.root, preset, (), overrides)
+    places.bring(Path(), place, filter(None, (wanted.episodes.extra, wanted.release.source)))
+    settings.change(place.root, preset, (), overrides)
+    pull(place.paths, return_state=True)
+
+
+def _retrain(paths: Paths, commit: bool, then_promote: bool) -> State:
+    """Runs the stale stages, then keeps what they have made."""
     logger = get_run_logger()
-    if params is not None:
-        settings.write(Paths().params, params)
-    graph = Graph()
-    steps = graph.plan()
-    logger.info("Plan\n%s", plan_text(steps))
+    graph = Graph(paths.root)
+    logger.info("Plan\n%s", plan_text(graph.plan()))
     done: list[dict[str, Any]] = []
-    for step in steps:
+    for stage in graph.stages:
         # What ran before may have written the same again: asked anew, a stage can turn out to be up to date.
-        why = graph.why_stale(step.stage)
+        why = graph.why_stale(stage.name)
         start_s = time.monotonic()
         if why is not None:
-            state = run_stage.with_options(name=step.stage, task_run_name=step.stage)(step.stage, return_state=True)
+            state = run_stage(stage, paths)
             if not state.is_completed():
                 return Failed(name=state.name, message=state.message)
-        done.append(
-            {
-                "stage": step.stage,
-                "did": "up to date" if why is None else "run",
-                "why": why or "",
-                "seconds": round(time.monotonic() - start_s, 1),
-            }
-        )
+        seconds = round(time.monotonic() - start_s, 1)
+        did = "up to date" if why is None else "run"
+        done.append({"stage": stage.name, "did": did, "why": why or "", "seconds": seconds})
     create_table_artifact(done, key="stages", description="What the flow did")
-    if Paths().summary.exists():
-        create_table_artifact(results(Paths().summary), key="evaluation", description="Success in percent")
+    if paths.summary.exists():
+        create_table_artifact(results(paths.summary), key="evaluation", description="Success in percent")
     ran = sum(entry["did"] == "run" for entry in done)
-    return Completed(message=f"{ran} stages run, {len(done) - ran} up to date")
-
-
-@task
-def run_stage(stage: str) -> State:
-    """Runs one stage through DVC, its lines in the flow's log; stopping the flow stops all its processes."""
-    logger = get_run_logger()
-    command = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "--single-item", stage]
-    environment = {**os.environ, "LLARP_PROGRESS": "lines", "PYTHONUNBUFFERED": "1", FLOW_RUN: str(flow_run.id)}
-    complaint = ""
-    with Group(command, environment) as group, StageBar() as bar:
-        for line in group.lines():
-            if tick := parse_tick(line):
-                if said := bar.show(tick):
-                    logger.info(said)
-                continue
-            if line.startswith(ERROR):
-                complaint = line.removeprefix(ERROR)
-            if line.strip() and not line.strip().startswith(_HINTS):
-                bar.hide()
-                logger.info(line)
-        code = group.wait()
-    if code == 0:
-        return Completed(message=stage)
-    if complaint:
-        return Failed(name=BAD_INPUT_STATE, message=complaint)
-    return Failed(message=f"stage {stage} failed with exit code {code}; its last lines tell why")
+    state = push(paths, return_state=True)
+    if not state.is_completed():
+        return Failed(name=state.name, message=state.message)
+    places.keep_lock(Path(), paths)
+    if ran:
+        keep_with_run(paths)
+    message = f"{ran} stages run, {len(done) - ran} up to date"
+    if commit:
+        message += f"; commit tagged {commit_result(paths)}"
+    if then_promote and flow_run.deployment_id:
+        run_deployment("promote/promote", timeout=0, as_subflow=False)
+    return Completed(message=message)
 
 
 def plan_text(steps: list[Step]) -> str:
@@ -118,8 +137,21 @@ def results(summary: Path) -> list[dict[str, Any]]:
     return list(rows.values())
 
 
-def exit_code(state: State) -> int:
-    """0 when the flow completed, 2 for bad input, 1 for anything else."""
-    if state.is_completed():
-        return 0
-    return BAD_INPUT if state.name == BAD_INPUT_STATE else 1
+def keep_with_run(paths: Paths) -> None:
+    """Keeps dvc.lock, now whole, and params.yaml with the tracked run that registered the model."""
+    if not paths.run("register").exists():
+        return
+    client, _ = open_client(paths)
+    run_id = json.loads(paths.run("register").read_text())["run_id"]
+    for file in (paths.lock, paths.params):
+        client.log_artifact(run_id, str(file), "state")
+
+
+def commit_result(paths: Paths) -> str:
+    """Commits params.yaml and dvc.lock on a commit of their own, on no branch; returns the tag that names it."""
+    registered = json.loads(paths.registration.read_text())
+    tag = f"model/{registered['name']}/v{registered['version']}"
+    if not git(paths.root, "tag", "--list", tag):
+        files = {"params.yaml": paths.params, "dvc.lock": paths.lock}
+        tagged(paths.root, tag, files, f"Model {registered['name']} version {registered['version']}")
+    return tag

@@ -4,6 +4,7 @@ import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from components.paths import Paths
@@ -29,13 +30,19 @@ class Change:
         return f"{self.key}: {self.old} -> {self.new}"
 
 
-def change(root: Path, preset: str | None = None, assignments: Sequence[str] = ()) -> tuple[Params, list[Change]]:
+def change(
+    root: Path,
+    preset: str | None = None,
+    assignments: Sequence[str] = (),
+    overrides: Mapping[str, Any] = MappingProxyType({}),
+) -> tuple[Params, list[Change]]:
     """Lays a preset and then single keys over params.yaml and writes the result if it differs.
 
     Args:
         root: the project's folder.
         preset: name of a file in presets/; None: none.
         assignments: as `train.epochs=3`.
+        overrides: dotted keys to values, laid over last.
 
     Returns:
         The parameters, and what has changed.
@@ -46,16 +53,7 @@ def change(root: Path, preset: str | None = None, assignments: Sequence[str] = (
 
     """
     path = Paths(root).params
-    document = _load(path)
-    before = dict(_leaves(document))
-    if preset is not None:
-        for key, value in _leaves(_load(_preset(root, preset))):
-            _assign(document, key, value, f"preset {preset}")
-    for assignment in assignments:
-        key, equals, text = assignment.partition("=")
-        if not equals:
-            raise UserError("has no value", f"--set {assignment}", "write --set key=value")
-        _assign(document, key.strip(), _value(text, assignment), f"--set {assignment}")
+    document, before = _changed(root, preset, assignments, overrides)
     params = validate(_plain(document), path)
     if params.release.source is not None:
         release_files([root / params.release.source])  # before DVC makes room for a new import
@@ -69,14 +67,34 @@ def change(root: Path, preset: str | None = None, assignments: Sequence[str] = (
     return params, changes
 
 
-def write(path: Path, params: Params) -> None:
-    """Makes params.yaml say `params`, its comments kept; leaves the file alone when it does already."""
-    document = _load(path)
-    if validate(_plain(document), path) == params:
-        return
-    for key, value in _leaves(params.model_dump(by_alias=True)):
-        _assign(document, key, value, "params")
-    _write(path, document)
+def changed(
+    root: Path,
+    preset: str | None = None,
+    assignments: Sequence[str] = (),
+    overrides: Mapping[str, Any] = MappingProxyType({}),
+) -> Params:
+    """What `change` would make of params.yaml; UserError for a key or value that cannot be. Writes nothing."""
+    document, _ = _changed(root, preset, assignments, overrides)
+    return validate(_plain(document), Paths(root).params)
+
+
+def _changed(
+    root: Path, preset: str | None, assignments: Sequence[str], overrides: Mapping[str, Any]
+) -> tuple[Any, dict[str, Any]]:
+    """The document with everything laid over it, and what its keys were before."""
+    document = _load(Paths(root).params)
+    before = dict(_leaves(document))
+    if preset is not None:
+        for key, value in _leaves(_load(_preset(root, preset))):
+            _assign(document, key, value, f"preset {preset}")
+    for assignment in assignments:
+        key, equals, text = assignment.partition("=")
+        if not equals:
+            raise UserError("has no value", f"--set {assignment}", "write --set key=value")
+        _assign(document, key.strip(), _value(text, assignment), f"--set {assignment}")
+    for key, value in overrides.items():
+        _assign(document, key, value, "overrides")
+    return document, before
 
 
 def describe() -> Iterator[tuple[str, str, str]]:
@@ -114,19 +132,21 @@ def _assign(document: Any, key: str, value: Any, where: str) -> None:
     place = document
     for section in sections:
         place = place.get(section) if isinstance(place, Mapping) else None
-    if not isinstance(place, Mapping) or last not in place or isinstance(place[last], Mapping):
+    is_section = not sections and isinstance(place, Mapping) and isinstance(place.get(last), Mapping)
+    if not isinstance(place, Mapping) or last not in place or is_section:
         close = difflib.get_close_matches(key, [known for known, _ in _leaves(document)], 1)
         hint = f"did you mean {close[0]}?" if close else "see `llarp params` for all keys"
         raise UserError(f"no parameter is called {key!r}", where, hint)
     place[last] = value  # type: ignore[index]
 
 
-def _leaves(document: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def _leaves(document: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Every parameter under its dotted key; a mapping within a section is one parameter's value."""
     for name, value in document.items():
         if isinstance(value, Mapping):
-            yield from _leaves(value, f"{prefix}{name}.")
+            yield from ((f"{name}.{key}", entry) for key, entry in value.items())
         else:
-            yield f"{prefix}{name}", value
+            yield name, value
 
 
 def _plain(document: Any) -> Any:

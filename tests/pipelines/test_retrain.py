@@ -37,7 +37,8 @@ open("pids", "w").write(f"{os.getpid()} {child.pid} ")
 time.sleep(600)
 """
 FLOW = (
-    "from pipelines.retrain import *\nstate = retrain(return_state=True)\nprint(state.message)\nexit(exit_code(state))"
+    "from pipelines.outcome import exit_code\nfrom pipelines.retrain import retrain\n"
+    "state = retrain(workspace='.', return_state=True)\nprint(state.message)\nexit(exit_code(state))"
 )
 
 ARTIFACT = """

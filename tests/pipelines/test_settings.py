@@ -41,15 +41,17 @@ def test_nothing_new_leaves_the_file_alone(project):
     text = (project / "params.yaml").read_text()
     _, changes = settings.change(project, None, [f"seed={yaml.safe_load(text)['seed']}"])
     assert changes == []
-    settings.write(project / "params.yaml", load_params(project / "params.yaml"))
     assert (project / "params.yaml").read_text() == text
 
 
-def test_whole_parameters_are_written_into_the_file(project):
-    wanted = load_params(project / "presets" / "test.yaml")
-    settings.write(project / "params.yaml", wanted)
-    assert load_params(project / "params.yaml") == wanted
-    assert (project / "params.yaml").read_text().startswith("# Every parameter")
+def test_overrides_are_laid_over_last(project):
+    text = (project / "params.yaml").read_text()
+    assert settings.changed(project, "test", ["seed=1"], {"seed": 2}).seed == 2
+    assert (project / "params.yaml").read_text() == text
+    params, _ = settings.change(project, "test", ["seed=1"], {"seed": 2, "vision.weights": None})
+    assert params == load_params(project / "params.yaml") and params.seed == 2
+    with pytest.raises(UserError, match="overrides: no parameter is called 'sed' — did you mean seed"):
+        settings.changed(project, overrides={"sed": 1})
 
 
 @pytest.mark.parametrize(
