@@ -42,8 +42,10 @@ def worker(
 
 def need_server() -> None:
     """UserError unless PREFECT_API_URL names a server that answers: a temporary one is gone before anything runs."""
+    from components.environment import make_state
     from pipelines.server import Server
 
+    make_state()
     if "PREFECT_API_URL" not in os.environ:
         raise UserError(
             "names no Prefect server", "PREFECT_API_URL", "start one, as with `make services`, and set this"

@@ -113,14 +113,14 @@ def _template(kind: Kind) -> dict[str, Any]:
 
 def _make_automation() -> None:
     """A flow whose process is gone, worker and all, says nothing: its silence makes it a crashed one."""
-    from prefect.automations import Automation
+    from prefect.automations import AutomationCore
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.objects import StateType
     from prefect.events.actions import ChangeFlowRunState
     from prefect.events.schemas.automations import EventTrigger, Posture
 
     ends = ("Completed", "Failed", "Crashed", "Cancelled", "AwaitingRetry", "Suspended", "Scheduled")
-    wanted = Automation(
+    wanted = AutomationCore(
         name=_AUTOMATION,
         description=f"No heartbeat for {SILENCE_S} s. `llarp worker` then starts the run again.",
         trigger=EventTrigger(

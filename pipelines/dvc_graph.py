@@ -92,10 +92,10 @@ def _ordered(repo: "Repo") -> Iterator[Stage]:
     place = {stage: number for number, stage in enumerate(repo.index.stages)}
     written = {out.def_path for stage in repo.index.stages for out in stage.outs}
     for stage in nx.lexicographical_topological_sort(graph.reverse(), key=place.__getitem__):
-        link = Paths().run(stage.addressing).as_posix()
+        link = Paths().run(stage.name).as_posix()
         yield Stage(
-            stage.addressing,
-            tuple(before.addressing for before in graph.successors(stage)),
+            stage.name,
+            tuple(before.name for before in graph.successors(stage)),
             tuple(out.def_path for out in stage.outs if out.def_path != link),
             tuple(dep.def_path for dep in stage.deps if dep.def_path in written),
             bool((stage.meta or {}).get("accelerator")),
@@ -104,8 +104,12 @@ def _ordered(repo: "Repo") -> Iterator[Stage]:
 
 def _reasons(repo: "Repo", name: str) -> str | None:
     """DVC's status of one stage in words."""
-    (stage,) = repo.stage.collect(name)
-    changes = repo.status([name]).get(name)
+    from dvc.repo import lock_repo
+
+    # By its name within this project: DVC's own look-up by name begins in the current folder.
+    stage = next(stage for stage in repo.index.stages if stage.name == name)
+    with lock_repo(repo):
+        changes = next(iter(stage.status(check_updates=True).values()), None)
     if not changes:
         return None
     if not any(out.hash_info for out in stage.outs):

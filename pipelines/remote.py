@@ -29,6 +29,8 @@ def pull(paths: Paths) -> State:
 
     What neither has is left out, and the stages that write it run again.
     """
+    if not paths.lock.exists():
+        return Completed(message="nothing is recorded yet")
     if remote_of(paths) is not None:
         state = run_program([*_DVC, "fetch", "--run-cache"], paths.root, "dvc fetch")
         if not state.is_completed():

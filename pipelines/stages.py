@@ -46,6 +46,7 @@ _HINTS = (
     "dvc config ",
     "Use `dvc push`",
     "Updating lock",
+    "WARNING: No file hash info found",
 )
 """Begin lines that DVC prints after every stage and nobody needs in a log."""
 
