@@ -1,6 +1,8 @@
 """Stage `evaluate`: the policy, the same without eyes, chance and the expert, on every split."""
 
 import json
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from components.curves import TELLING
@@ -15,16 +17,23 @@ from llarp.files import folder_aside
 if TYPE_CHECKING:
     from llarp.environments.base import Environment
 
+TIMED = 8
+"""Episodes, of all splits, in which the time of a step is measured."""
+
 
 def run(params: Params, paths: Paths, on_metrics: OnMetrics = ignore) -> Result:
     """Writes a row per episode, the scores, film strips and the report."""
     from llarp.environments.make import make_environment
     from llarp.evaluate import rows as results
+    from llarp.evaluate.digest import evaluation_digest
     from llarp.evaluate.film import write_strips
     from llarp.evaluate.report import write_report
     from llarp.evaluate.runner import POLICIES, Setup, evaluate_all
     from llarp.evaluate.statistics import summarise
+    from llarp.policy.llarp import LLaRPPolicy
     from llarp.progress import Progress
+    from llarp.serving import Agent
+    from llarp.serving.latency import measure
     from llarp.vision.encoder import load_encoder
     from llarp.vision.store import ShardStore
     from llarp.vision.views import Lookups
@@ -43,11 +52,12 @@ def run(params: Params, paths: Paths, on_metrics: OnMetrics = ignore) -> Result:
     with Progress("episodes evaluated", len(POLICIES) * len(episodes), "episode") as progress:
         rows = evaluate_all(POLICIES, episodes, setup, config.workers, progress.update, met.append)
     results.write(paths.rows, rows)
-    summary = summarise(rows, environment.name)
+    summary = replace(summarise(rows, environment.name), digest=evaluation_digest(episodes))
     summary.write(paths.summary)
+    simulator = environment.simulator()
     with folder_aside(paths.films) as folder:
         own = [row for row in rows if row["policy"] == "policy"]
-        strips = write_strips(own, episodes, environment.simulator(), config.films_per_split, folder, type(environment))
+        strips = write_strips(own, episodes, simulator, config.films_per_split, folder, type(environment))
         write_report(
             paths.report,
             summary,
@@ -57,7 +67,15 @@ def run(params: Params, paths: Paths, on_metrics: OnMetrics = ignore) -> Result:
             provenance(params, paths),
         )
     metrics = summary.metrics("policy") | sum(met, Lookups.none()).figures()
-    return Result(f"Evaluated {len(episodes)} episodes: {paths.report}", metrics, (paths.report,))
+    agent = Agent(LLaRPPolicy.load(paths.policy, actions=environment.names()), encoder, params.camera)
+    # To MLflow alone: what DVC tracks is the same whenever it is made.
+    metrics |= measure(agent, _spread(episodes, TIMED), simulator, environment.actions).metrics()
+    return Result(f"Evaluated {len(episodes)} episodes: {paths.report}", metrics, (paths.report, paths.rows))
+
+
+def _spread(episodes: Sequence[Any], count: int) -> list[Any]:
+    """So many at most, from everywhere in a list."""
+    return list(episodes[:: -(-len(episodes) // count)])
 
 
 def chosen(environment: "Environment", paths: Paths) -> list[Any]:

@@ -5,11 +5,12 @@
 
 `images` is uint8[T, H, W, 3] (or nested lists): all that the head camera has seen in the episode so far, oldest first.
 The answer names T actions; the last one is what to do now. A list of such requests gets a list of answers.
+
+This reads the whole episode again at every step; who has a robot to steer takes `components.agent.load_agent`.
 """
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -20,23 +21,17 @@ from mlflow.pyfunc import PythonModel, PythonModelContext
 warnings.filterwarnings("ignore", ".*Add type hints to the `predict`", UserWarning)
 
 
-@dataclass(frozen=True)
-class _Task:
-    instruction: str
-
-
 class LLaRPModel(PythonModel):
     """A trained policy with its encoder."""
 
     def load_context(self, context: PythonModelContext) -> None:
         """Reads the version's files; the backbone's weights come from where policy.json says, and are checked."""
         from llarp.config import load_params
-        from llarp.policy.llarp import LLaRPPolicy
-        from llarp.vision.encoder import load_encoder
+        from llarp.serving import Agent
 
         files = {name: Path(path) for name, path in context.artifacts.items()}
-        self.policy = LLaRPPolicy.load(files["policy"])
-        self.encoder = load_encoder(files["encoder"])
+        self.agent = Agent.load(files["policy"], files["encoder"], files["params"])
+        self.policy, self.encoder = self.agent.policy, self.agent.encoder
         self.params = load_params(files["params"])
 
     def predict(self, context, model_input, params=None):
@@ -46,17 +41,12 @@ class LLaRPModel(PythonModel):
         return [self.predict(context, request) for request in model_input]
 
     def act(self, instruction: str, images: np.ndarray) -> Sequence[str]:
-        """The action chosen at each of T images, knowing those before it."""
-        camera = self.params.camera
-        if images.ndim != 4 or images.shape[1:] != (camera.height, camera.width, 3):
-            raise ValueError(f"images are {list(images.shape)}, not [T, {camera.height}, {camera.width}, 3]")
-        running, chosen = np.ones(1, bool), []
-        state = self.policy.start([_Task(instruction)])
-        # As in training, features pass through float16.
-        for features in self.encoder.encode(images).astype(np.float16):
-            actions, state = self.policy.act(features[None], state, running)
-            chosen.append(self.policy.actions[actions[0]])
-        return chosen
+        """The action chosen at each of T images, knowing those before it; ValueError when they are none of T images."""
+        height, width, _ = self.agent.image_shape
+        if images.ndim != 4 or images.shape[1:] != self.agent.image_shape:
+            raise ValueError(f"images are {list(images.shape)}, not [T, {height}, {width}, 3]")
+        with self.agent.start(instruction) as session:
+            return [session.act(image) for image in images]
 
 
 set_model(LLaRPModel())
