@@ -8,7 +8,7 @@ from typing import Any
 from prefect import flow, get_run_logger
 from prefect.artifacts import create_table_artifact
 from prefect.deployments import run_deployment
-from prefect.runtime import flow_run
+from prefect.runtime import deployment, flow_run
 from prefect.states import Completed, Failed, State
 
 from components import environment
@@ -115,7 +115,7 @@ def _retrain(paths: Paths, commit: bool, then_promote: bool) -> State:
     message = f"{ran} stages run, {len(done) - ran} up to date"
     if commit:
         message += f"; commit tagged {commit_result(paths)}"
-    if then_promote and flow_run.deployment_id:
+    if then_promote and deployment.id:
         run_deployment("promote/promote", timeout=0, as_subflow=False)
     return Completed(message=message)
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from llarp.errors import UserError
+
 PARTS = (
     "llarp",
     "components",
@@ -26,12 +28,12 @@ PARTS = (
 class Project:
     """A clone of the working tree, with a git repository of its own."""
 
-    def __init__(self, source: Path, root: Path, variables: dict[str, str]) -> None:
+    def __init__(self, source: Path, root: Path, variables: dict[str, str], parts: tuple[str, ...] = PARTS) -> None:
         self.root = root
         ours = ("MLFLOW_TRACKING_URI", "PREFECT_HOME", "GIT_DIR")
         kept = {name: value for name, value in os.environ.items() if name not in ours}
         self.variables = {**kept, "PYTHONPATH": str(root), **variables}
-        for part in (*PARTS, "params.yaml", "pyproject.toml", "constraints.txt"):
+        for part in (*parts, "params.yaml", "pyproject.toml", "constraints.txt"):
             target = root / part
             target.parent.mkdir(parents=True, exist_ok=True)
             if (source / part).is_dir():
@@ -39,9 +41,13 @@ class Project:
             else:
                 shutil.copy(source / part, target)
         self.run("git", "init", "--quiet")
+        self.commit("first")
+
+    def commit(self, message: str) -> None:
+        """Commits all that is there."""
         self.run("git", "add", ".")
         identity = ["-c", "user.name=test", "-c", "user.email=test@example.org"]
-        self.run("git", *identity, "commit", "--quiet", "-m", "first")
+        self.run("git", *identity, "commit", "--quiet", "-m", message)
 
     def run(self, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Runs a program in the project."""
@@ -86,3 +92,22 @@ def project(request, tmp_path_factory, prefect_api):
     """The project with everything in it, run by nobody yet."""
     root = tmp_path_factory.mktemp("clone")
     return Project(request.config.rootpath, root, {"PREFECT_API_URL": prefect_api})
+
+
+@pytest.fixture(scope="session")
+def services():
+    """PostgreSQL, an S3 in memory, MLflow and Prefect on free ports; what a test ends it must start again."""
+    import tempfile
+
+    from pipelines.services.postgres import program
+    from pipelines.services.stack import Layout, Services
+
+    try:
+        program("initdb")
+    except UserError as error:
+        pytest.skip(str(error))
+    with tempfile.TemporaryDirectory(prefix="llarp-services-") as folder:
+        root = Path(folder)
+        root.chmod(0o755)  # PostgreSQL runs as another user where we are root; pytest's own folders it cannot pass
+        with Services(root, Layout.free("moto")) as started:
+            yield started

@@ -1,11 +1,11 @@
 """A lab in small: real servers, a project with its deployments, a worker that can be killed, and what they show."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -49,6 +49,8 @@ class Lab:
         """Asks for a run of a deployment; returns its id."""
         with self.client() as client:
             found = client.read_deployment_by_name(f"{deployment}/{deployment}")
+            if deployment == "retrain":
+                parameters = {"then_promote": False} | (parameters or {})
             return client.create_flow_run_from_deployment(found.id, parameters=parameters or {}, **options).id
 
     def state(self, run):
@@ -93,15 +95,6 @@ def stage_processes(folder: Path, module: str):
     return sorted(found, key=lambda process: process.info["create_time"])
 
 
-def flow_processes(root: Path):
-    """Processes of flows that a worker of this project has started."""
-    return [
-        process
-        for process in psutil.process_iter(["cmdline", "cwd"])
-        if "prefect.engine" in (process.info["cmdline"] or []) or "prefect.flow_engine" in (process.info["cmdline"] or [])
-    ]
-
-
 def kill_tree(pid, how=signal.SIGKILL):
     """Ends a process and all that it has started."""
     try:
@@ -110,7 +103,5 @@ def kill_tree(pid, how=signal.SIGKILL):
     except psutil.NoSuchProcess:
         return
     for process in family:
-        try:
+        with suppress(psutil.NoSuchProcess):
             process.send_signal(how)
-        except psutil.NoSuchProcess:
-            pass
