@@ -6,7 +6,7 @@ Each field says its unit and range. Unknown keys and values out of range are ref
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from llarp.errors import UserError
 
@@ -226,6 +226,36 @@ class RegisterConfig(Section):
     name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$", description="name in the registry")
     alias: str = Field(pattern=r"^[A-Za-z0-9_-]+$", description="alias that the new version gets")
 
+    @field_validator("alias")
+    @classmethod
+    def _is_not_guarded(cls, alias: str) -> str:
+        if alias in ("champion", "previous"):
+            raise ValueError(f"only `llarp promote` and `llarp rollback` give the alias {alias}")
+        return alias
+
+
+Approval = Literal["auto", "human"]
+
+
+class PromoteConfig(Section):
+    """The gate between a candidate and the alias `champion`; no stage depends on it. See docs/promotion.md."""
+
+    min_success: dict[str, Annotated[float, Field(ge=0, le=1)]] = Field(
+        {}, description="least success rate by split, `released/SPLIT` or `total`, as in {new_scenes: 0.8}"
+    )
+    max_drop: float = Field(0.05, ge=0, le=1, description="success rate that a split may lose against the champion")
+    alpha: float = Field(
+        0.1, gt=0, le=1, description="chance, over all splits, of refusing one as good; 1: every larger drop counts"
+    )
+    confidence: float = Field(0.95, gt=0.5, lt=1, description="of the intervals of differences")
+    bootstrap: int = Field(10_000, ge=100, le=1_000_000, description="resamples for these intervals")
+    max_latency_ms: float | None = Field(None, gt=0, description="p99 of a step of serving; null: no bound")
+    max_size_mb: float | None = Field(None, gt=0, description="files of the version, 10^6 bytes; null: no bound")
+    approval: Approval = Field("auto", description="human: a person must approve what has passed")
+    approval_timeout_s: float = Field(
+        86_400, gt=0, le=30 * 86_400, description="time to approve; no answer in it means no"
+    )
+
 
 class Params(Section):
     """params.yaml."""
@@ -244,6 +274,7 @@ class Params(Section):
     ppo: PPOConfig
     evaluate: EvaluateConfig
     register_: RegisterConfig = Field(alias="register")
+    promote: PromoteConfig = PromoteConfig.model_validate({})  # what was registered before the gate has no section
 
 
 def flatten(params: Params) -> dict[str, Any]:

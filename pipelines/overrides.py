@@ -33,14 +33,12 @@ else:
 
 
 def given(overrides: Section | None) -> dict[str, Any]:
-    """Dotted keys to values of those that were given; null counts as given."""
-    return {} if overrides is None else dict(_leaves(overrides.model_dump(by_alias=True, exclude_unset=True), ""))
-
-
-def _leaves(values: Mapping[str, Any], prefix: str) -> list[tuple[str, Any]]:
-    found: list[tuple[str, Any]] = []
-    for name, value in values.items():
-        found += _leaves(value, f"{prefix}{name}.") if isinstance(value, dict) else [(f"{prefix}{name}", value)]
+    """Dotted keys to values of those that were given; null counts as given, and a mapping is one value."""
+    if overrides is None:
+        return {}
+    found: dict[str, Any] = {}
+    for name, value in overrides.model_dump(by_alias=True, exclude_unset=True).items():
+        found |= {f"{name}.{key}": each for key, each in value.items()} if isinstance(value, dict) else {name: value}
     return found
 
 

@@ -25,7 +25,7 @@ from components.paths import Paths
 from llarp.errors import UserError
 from llarp.files import file_aside
 
-SHARED = ("features", "unsent", "mlartifacts", "mlflow.lock")
+SHARED = ("features", "unsent", "mlartifacts", "mlflow.lock", "registry.lock")
 """Of the state: what all workspaces have in common. Checkpoints are each one's own."""
 KEEP = 2
 """Workspaces of runs that ended well that are kept to be looked at."""

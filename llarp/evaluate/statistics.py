@@ -59,6 +59,8 @@ class Summary:
     """Per policy, source and what is told apart within a split: see `llarp.tasks.language.templates.tag`."""
     environment: EnvironmentName = "rearrangement"
     """Family of environments that the episodes are from."""
+    digest: str = ""
+    """Which episodes these were: see `llarp.evaluate.digest`; empty when nobody said."""
 
     def find(self, policy: str, source: str, group: str) -> Score | None:
         """The score of a split or of `total`; None when it was not evaluated."""
@@ -95,9 +97,9 @@ class Summary:
         """Reads what `write` wrote; UserError when it is something else."""
         try:
             groups = json.loads(Path(path).read_text())
-            environment = groups.pop("environment")
+            environment, digest = groups.pop("environment"), groups.pop("digest", "")
             scores = {name: tuple(Score(**score) for score in found) for name, found in groups.items()}
-            return cls(**scores, environment=environment)
+            return cls(**scores, environment=environment, digest=digest)
         except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
             raise UserError("is no summary of an evaluation", path, "run `llarp run` to evaluate again") from error
 
