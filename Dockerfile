@@ -1,26 +1,39 @@
-# The environment of the project, for a clone mounted at /project:
+# The pipeline and what it needs, for flows, servers and workers; compose.yaml starts all of them.
 #
-#     docker build -t llarp .
+#     docker build -t llarp .                            torch for the CPU
+#     docker build -t llarp:cuda --build-arg TORCH_INDEX= .    torch for NVIDIA's GPUs, as PyPI has it
 #     docker run --rm -v "$PWD":/project --user "$(id -u):$(id -g)" llarp run
 #
-# The code comes with the clone, because DVC and the lineage of results need its git repository. Not yet built by any
-# test: where the project was written no container engine runs.
+# A run needs the clone, mounted at /project, because DVC and the lineage of results read its git repository; its code
+# then goes before the image's. docs/services.md says how this file was tested.
 
-FROM python:3.11.11-slim-bookworm AS build
-# Empty takes the GPU build of torch; this index the one for the CPU.
+# Any Debian-like base with Python 3.11 and its venv module.
+ARG BASE=python:3.11.11-slim-bookworm
+
+FROM ${BASE} AS build
+# Where pip finds torch beside PyPI; empty: nowhere.
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
-RUN python -m venv /venv
-COPY constraints.txt /tmp/constraints.txt
-RUN /venv/bin/pip install --no-cache-dir ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} -r /tmp/constraints.txt \
+WORKDIR /build
+RUN python3 -m venv /venv
+# The packages alone first: a change of the code leaves this layer as it is.
+COPY pyproject.toml constraints.txt README.md ./
+RUN /venv/bin/pip install --no-cache-dir ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} \
+        --constraint constraints.txt '.[lora,services]' \
+    && find /venv -type d \( -name tests -o -path '*/torch/test' -o -path '*/torch/include' \) -prune -exec rm -r {} +
+COPY llarp llarp
+COPY components components
+COPY pipelines pipelines
+RUN /venv/bin/pip install --no-cache-dir --no-deps --force-reinstall . \
     && /venv/bin/pip uninstall --yes pip
 
-FROM python:3.11.11-slim-bookworm
+FROM ${BASE}
 # git: DVC and the lineage read the repository, which belongs to whoever mounted it.
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends git \
-    && rm -rf /var/lib/apt/lists/* \
+    && rm -rf /var/lib/apt/lists/* /var/cache/apt /var/log/apt /var/log/dpkg.log \
     && git config --system --add safe.directory /project \
-    && useradd --uid 1000 --create-home llarp
+    && useradd --uid 1000 --create-home llarp \
+    && mkdir /project && chown llarp:llarp /project
 COPY --from=build /venv /venv
 ENV PATH=/venv/bin:$PATH \
     HOME=/tmp \
@@ -36,5 +49,8 @@ ENV PATH=/venv/bin:$PATH \
     PREFECT_SERVER_ANALYTICS_ENABLED=false
 USER llarp
 WORKDIR /project
+# Asks the address in LLARP_HEALTH_URL, which whoever starts a server in it sets; else only whether Python starts.
+HEALTHCHECK --interval=15s --timeout=10s --start-period=90s --retries=4 \
+    CMD ["python", "-m", "pipelines.services.health"]
 ENTRYPOINT ["python", "-m", "pipelines.cli"]
 CMD ["--help"]

@@ -18,7 +18,7 @@ export PREFECT_SERVER_ANALYTICS_ENABLED ?= false
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test ui lint bench
+.PHONY: help setup run test ui services lint bench
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 8
@@ -34,14 +34,21 @@ $(STAMP): pyproject.toml constraints.txt
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
-run: setup ## retrain, evaluate and register; ARGS="--set train.epochs=3" changes parameters
+run: setup ## retrain, evaluate and register; ARGS="--set train.epochs=3" changes parameters; TRACKING=services uses those
+ifeq ($(TRACKING),services)
+	@llarp services status >/dev/null && set -a && . .llarp/services/env && set +a && llarp run $(ARGS)
+else
 	@llarp run $(ARGS)
+endif
 
 test: setup ## run the tests; ARGS="-k name" chooses
 	@python -m pytest $(ARGS)
 
 ui: setup ## serve Prefect's and MLflow's web UIs on this machine
 	@llarp ui $(ARGS)
+
+services: setup ## start PostgreSQL, MLflow and Prefect on this machine; ARGS="--detach" returns, docs/services.md
+	@llarp services start $(ARGS)
 
 lint: setup ## ruff, mypy and the import contracts
 	ruff check .
