@@ -18,7 +18,7 @@ export PREFECT_SERVER_ANALYTICS_ENABLED ?= false
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test ui services lint bench
+.PHONY: help setup run test ui services faults lint bench
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 8
@@ -49,6 +49,9 @@ ui: setup ## serve Prefect's and MLflow's web UIs on this machine
 
 services: setup ## start PostgreSQL, MLflow and Prefect on this machine; ARGS="--detach" returns, docs/services.md
 	@llarp services start $(ARGS)
+
+faults: setup ## kill, stop and take away parts of real runs, and print what came of it; half an hour
+	@python tests/pipelines/faults.py $(ARGS)
 
 lint: setup ## ruff, mypy and the import contracts
 	ruff check .

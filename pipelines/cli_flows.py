@@ -1,6 +1,7 @@
-"""`llarp deploy`, `llarp worker` and `llarp workspaces`: flows that run by themselves."""
+"""`llarp deploy`, `worker`, `reproduce` and `workspaces`: flows that run by themselves, and where."""
 
 import os
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -38,6 +39,33 @@ def worker(
 
     need_server()
     work(pool, limit)
+
+
+def reproduce(
+    model: Annotated[str, typer.Argument(metavar="URI", help="Such as models:/llarp/7.")],
+    anyway: Annotated[
+        bool, typer.Option("--anyway", help="Even if the version was made from files that no commit holds.")
+    ] = False,
+) -> None:
+    """Check out what a version was made from, run it again and compare every hash; nothing is registered.
+
+    Exit code 1 if one differs.
+    """
+    from components.environment import make_state
+    from pipelines.server import Server
+
+    make_state()
+    print("Starting Prefect, up to a minute ...", flush=True)
+    server = Server()
+    from pipelines import reproduce as flows
+    from pipelines.outcome import exit_code
+
+    server.wait()
+    state = flows.reproduce(model, anyway, return_state=True)
+    if code := exit_code(state):
+        print(f"error: {state.message}", file=sys.stderr)
+        raise SystemExit(code)
+    print(f"Reproduced: {state.message}.")
 
 
 def need_server() -> None:

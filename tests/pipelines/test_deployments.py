@@ -142,7 +142,7 @@ def test_prefects_form_has_every_parameter_typed(lab):
     epochs = definitions["SomeTrainConfig"]["properties"]["epochs"]
     assert epochs["description"]
     kinds = {kind.get("type") for kind in epochs["anyOf"]}
-    assert kinds == {"integer", "null"} and "required" not in definitions["SomeTrainConfig"]
+    assert kinds == {"number", "null"} and "required" not in definitions["SomeTrainConfig"]
 
 
 def test_an_override_of_an_unknown_key_is_refused_before_anything_is_scheduled(lab):

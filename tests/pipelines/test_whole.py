@@ -123,6 +123,26 @@ def test_a_stage_reports_bad_input_through_the_flow(finished):
     assert release.read_bytes() == whole
 
 
+def test_the_lineage_is_proved_until_one_bit_changes(finished):
+    project, _ = finished
+    uri = "models:/llarp/1"
+    assert "wrote data/policy" in project.llarp("lineage", uri).stdout
+    proved = project.llarp("lineage", "verify", uri).stdout
+    assert "CHANGED" not in proved and "GONE" not in proved and "artifacts/policy is data/policy" in proved
+    (adapters,) = (project.root / ".llarp" / "mlartifacts").rglob("artifacts/policy/adapters.safetensors")
+    whole = adapters.read_bytes()
+    adapters.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    try:
+        done = project.llarp("lineage", "verify", uri, check=False)
+        assert done.returncode == 1
+        assert re.search(r"^CHANGED +model +artifacts/policy/adapters\.safetensors ", done.stdout, re.MULTILINE)
+        done = project.llarp("play", "--instruction", "Move an apple to the sofa", "--model", uri, check=False)
+        assert done.returncode == 2
+        assert "artifacts/policy/adapters.safetensors: not what was registered" in done.stderr
+    finally:
+        adapters.write_bytes(whole)
+
+
 def test_more_views_are_added_and_what_stands_is_neither_encoded_nor_copied_again(finished):
     project, _ = finished
     folder, params = project.root / "data" / "features", project.root / "params.yaml"
