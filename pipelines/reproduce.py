@@ -68,7 +68,7 @@ def reproduce(model: str = "models:/llarp@champion", anyway: bool = False) -> St
         name = f"reproduce-{version.name}-{version.version}-{str(flow_run.id)[:8]}"
         with places.opened(Path(), name, record.git.commit) as place:
             if place.state == "made":
-                _prepare(place, record, version.run_id)
+                _prepare(place, record, version.run_id or "")
             place.note("running")
             state = _run(place.paths, record)
             place.note("completed" if state.is_completed() else "failed")
