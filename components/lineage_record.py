@@ -28,6 +28,7 @@ from llarp.files import sha256
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
+    from mlflow.models.model import ModelInfo
 
 STAGE = "register"
 TEMPLATES = "llarp/tasks/language/templates.toml"
@@ -42,7 +43,6 @@ class Model(_Part):
     """The registered files."""
 
     name: str
-    version: int
     sha256: str
     """As `model_files.digest`."""
     bytes: int
@@ -140,34 +140,28 @@ class Record(_Part):
 
 
 def write(
-    client: "MlflowClient", params: Params, paths: Paths, version: "ModelVersion", origin: Mapping[str, str]
+    client: "MlflowClient", params: Params, paths: Paths, name: str, logged: "ModelInfo", origin: Mapping[str, str]
 ) -> dict[str, str]:
-    """Keeps the record, dvc.lock and params.yaml with the version's run; returns the version's tags of hashes.
+    """Keeps the record, dvc.lock and params.yaml with a model's run; returns the tags of hashes for its version.
 
     Args:
         client: of the tracking server, which must take them now.
         params: of the pipeline.
         paths: of the project; all stages before `register` have run.
-        version: that has just been registered.
+        name: in the registry, where the model is not yet.
+        logged: the model; hashed is what the server has got.
         origin: its tags; commit and hashes of data are taken from there, so that both say the same.
 
     """
-    folder = model_files.copy(version)
+    where = client.get_logged_model(logged.model_id).artifact_location
+    folder = model_files.copy_from(where, logged.model_uri)
     files = model_files.digests(folder)
-    model = Model(
-        name=version.name,
-        version=int(version.version),
-        sha256=model_files.digest(files),
-        bytes=model_files.size(folder),
-        files=files,
-    )
-    run_id = version.run_id
-    assert run_id is not None, "a version is registered by a run"
-    record = collect(params, paths, model, run_id, origin)
+    model = Model(name=name, sha256=model_files.digest(files), bytes=model_files.size(folder), files=files)
+    record = collect(params, paths, model, logged.run_id, origin)
     text = record.model_dump_json(indent=1) + "\n"
     for path in (paths.lock, paths.params):
-        client.log_artifact(run_id, str(path))
-    client.log_text(run_id, text, RECORD)
+        client.log_artifact(logged.run_id, str(path))
+    client.log_text(logged.run_id, text, RECORD)
     return {
         MODEL_SHA256: model.sha256,
         MODEL_BYTES: str(model.bytes),

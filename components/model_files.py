@@ -124,26 +124,39 @@ def fetch(uri: str) -> Path:
 
 
 def copy(version: "ModelVersion") -> Path:
-    """A private copy of a version's files, nothing checked; it stays until this process ends.
+    """A private copy of a version's files, nothing checked; see `copy_from`."""
+    from mlflow import MlflowClient
+
+    with told(uri_of(version)):
+        location = MlflowClient().get_model_version_download_uri(version.name, version.version)
+    return copy_from(location, uri_of(version))
+
+
+def copy_from(location: str, where: str) -> Path:
+    """A private copy of a model's files, nothing checked; it stays until this process ends.
 
     Links are copied as links, and never followed.
+
+    Args:
+        location: in MLflow's artifact store.
+        where: what it is called in errors.
+
     """
-    from mlflow import MlflowClient
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
     from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
 
     private = Path(tempfile.mkdtemp(prefix="llarp-model-"))  # for this user alone
     atexit.register(shutil.rmtree, private, ignore_errors=True)
     folder = private / "model"
-    with told(uri_of(version)):
-        source = get_artifact_repository(MlflowClient().get_model_version_download_uri(version.name, version.version))
+    with told(where):
+        source = get_artifact_repository(location)
         if isinstance(source, LocalArtifactRepository):
             try:
                 shutil.copytree(
                     source.artifact_dir, folder, symlinks=True, ignore=lambda _, names: {*names} & {*LEFT_OUT}
                 )
             except (OSError, shutil.Error) as error:
-                raise UserError(f"its files cannot be read: {error}", uri_of(version), AGAIN) from error
+                raise UserError(f"its files cannot be read: {error}", where, AGAIN) from error
         else:
             folder.mkdir()
             source.download_artifacts("", str(folder))  # MLflow refuses names that lead out of it

@@ -41,15 +41,13 @@ def run(params: Params, paths: Paths, on_metrics: OnMetrics = ignore) -> Result:
         artifacts={"policy": str(paths.policy), "encoder": str(paths.encoder), "params": str(paths.params)},
         code_paths=[str(here.parent / "llarp")],
         pip_requirements=[f"{name}=={version(name).split('+')[0]}" for name in REQUIREMENTS],
-        registered_model_name=config.name,
         metadata=origin,
     )
-    number = str(info.registered_model_version)
-    registered = client.get_model_version(config.name, number)
-    recorded = lineage_record.write(client, params, paths, registered, origin)  # hashes of what the server has
+    recorded = lineage_record.write(client, params, paths, config.name, info, origin)
     proofs = evaluated(client, summary, origin["run.evaluate"])
-    for key, value in {**origin, **recorded, **scores(summary), **proofs}.items():
-        client.set_model_version_tag(config.name, number, key, value)
+    # With all its tags in one request: a version is in the registry whole or not at all.
+    tags = {**origin, **recorded, **scores(summary), **proofs}
+    number = str(mlflow.register_model(info.model_uri, config.name, tags=tags).version)
     why = f"registered from commit {origin['git.commit'][:12]}"
     aliases.change(paths, client, config.name, {config.alias: number}, why, action="register")
     registration = {"name": config.name, "version": number, "alias": config.alias, "uri": info.model_uri}

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 from components import lineage_record, model_files
 from components.dvc_cache import FOLDER, Cache, file_md5
-from components.lineage_record import TEMPLATES, Record
+from components.lineage_record import STAGE, TEMPLATES, Record
 from components.model_files import LINEAGE_SHA256, MODEL_SHA256, RECORD
 from components.paths import Paths
 from components.weights import backbone_sha256, encoder_sha256
@@ -107,8 +107,9 @@ def _tags(version: "ModelVersion", record: Record) -> Iterator[Finding]:
         **{f"encoder.{key}": str(value) for key, value in record.encoder.items() if key != "revision"},
         **{f"run.{stage}": record.runs[stage] for stage in ("train", "evaluate") if stage in record.runs},
     }
-    if record.model.name != version.name or record.model.version != int(version.version):
-        yield Finding("record", RECORD, "changed", f"is that of {record.model.name} version {record.model.version}")
+    if (record.model.name, record.runs.get(STAGE)) != (version.name, version.run_id):
+        what = f"is that of {record.model.name}, registered by run {record.runs.get(STAGE)}"
+        yield Finding("record", RECORD, "changed", what)
     wrong = [tag for tag, value in expected.items() if version.tags.get(tag) != value]
     for tag in wrong:
         yield _broken("tag", tag, version.tags.get(tag), expected[tag])

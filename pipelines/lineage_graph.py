@@ -123,7 +123,7 @@ def _boxes(version: "ModelVersion", record: Record, graph: "nx.DiGraph[str]") ->
     model, backbone, encoder = record.model, record.backbone, record.encoder
     lines = [_line(f"{len(model.files)} files", model.sha256), _line("record", version.tags.get(LINEAGE_SHA256, ""))]
     hint = ", ".join(version.aliases) or "no alias"
-    boxes["version"] = Box(f"{model.name} version {model.version}", "version", hint, lines=lines)
+    boxes["version"] = Box(f"{model.name} version {version.version}", "version", hint, lines=lines)
     graph.add_edge(STAGE, "version", paths=["the version's files"])
     if "train" in boxes:
         lines = [_line("weights", str(backbone.get("sha256")))]

@@ -116,14 +116,11 @@ class LineageProject:
                 artifacts=parts,
                 code_paths=[str(self.root / "llarp")],
                 pip_requirements=["mlflow"],
-                registered_model_name=NAME,
                 metadata=origin,
             )
-            number = int(info.registered_model_version)
-            version = self.version(number)
-            recorded = lineage_record.write(self.client, load_params(paths.params), paths, version, origin)
-        for key, value in {**origin, **recorded, "eval/total/success": "0.5000"}.items():
-            self.client.set_model_version_tag(NAME, str(number), key, value)
+            recorded = lineage_record.write(self.client, load_params(paths.params), paths, NAME, info, origin)
+            tags = {**origin, **recorded, "eval/total/success": "0.5000"}
+            number = int(mlflow.register_model(info.model_uri, NAME, tags=tags).version)
         self.client.set_registered_model_alias(NAME, "champion", str(number))
         return number
 
