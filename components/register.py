@@ -30,11 +30,38 @@ def run(params: Params, paths: Paths, on_metrics: OnMetrics = ignore) -> Result:
 
     Belongs to the active run of MLflow.
     """
-    import mlflow
-
     client, _ = tracking.open_client(paths)
     config, summary, origin = params.register_, Summary.read(paths.summary), lineage(paths)
-    here = Path(__file__).parent
+    number = unfinished(client, config.name, origin)
+    if number is None:
+        number = _register(client, params, paths, summary, origin)
+    why = f"registered from commit {origin['git.commit'][:12]}"
+    aliases.change(paths, client, config.name, {config.alias: number}, why, action="register")
+    registration = {
+        "name": config.name,
+        "version": number,
+        "alias": config.alias,
+        "uri": f"models:/{config.name}/{number}",
+    }
+    with file_aside(paths.registration) as aside:
+        aside.write_text(json.dumps(registration, indent=1) + "\n")
+    return Result(f"Registered version {number} of {config.name} as {config.alias}.")
+
+
+def unfinished(client: "MlflowClient", name: str, origin: dict[str, str]) -> str | None:
+    """The version that this stage, killed before its end, has already registered from the very same runs."""
+    same = f"name = '{name}' and tags.`run.evaluate` = '{origin['run.evaluate']}'"
+    for found in client.search_model_versions(same):
+        is_same = origin.items() <= found.tags.items()
+        if is_same and found.run_id and client.get_run(found.run_id).info.status != "FINISHED":
+            return str(found.version)
+    return None
+
+
+def _register(client: "MlflowClient", params: Params, paths: Paths, summary: Summary, origin: dict[str, str]) -> str:
+    import mlflow
+
+    config, here = params.register_, Path(__file__).parent
     info = mlflow.pyfunc.log_model(
         name="policy",
         python_model=str(here / "pyfunc_model.py"),
@@ -47,13 +74,7 @@ def run(params: Params, paths: Paths, on_metrics: OnMetrics = ignore) -> Result:
     proofs = evaluated(client, summary, origin["run.evaluate"])
     # With all its tags in one request: a version is in the registry whole or not at all.
     tags = {**origin, **recorded, **scores(summary), **proofs}
-    number = str(mlflow.register_model(info.model_uri, config.name, tags=tags).version)
-    why = f"registered from commit {origin['git.commit'][:12]}"
-    aliases.change(paths, client, config.name, {config.alias: number}, why, action="register")
-    registration = {"name": config.name, "version": number, "alias": config.alias, "uri": info.model_uri}
-    with file_aside(paths.registration) as aside:
-        aside.write_text(json.dumps(registration, indent=1) + "\n")
-    return Result(f"Registered version {number} of {config.name} as {config.alias}.")
+    return str(mlflow.register_model(info.model_uri, config.name, tags=tags).version)
 
 
 def lineage(paths: Paths) -> dict[str, str]:
