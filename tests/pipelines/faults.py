@@ -20,7 +20,7 @@ import psutil
 sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parent)]
 
 from conftest import PARTS, Project  # noqa: E402
-from lab import Lab, kill_tree, stage_processes  # noqa: E402
+from lab import Lab, flow_of, kill_tree, stage_processes  # noqa: E402
 
 from components import environment  # noqa: E402
 from pipelines.server import free_port  # noqa: E402
@@ -140,7 +140,7 @@ class Faults:
         run, pids = self.begin(), []
         for stage in stages:
             process = self.at(run, stage)[0]
-            flow = next(each for each in process.parents() if "prefect.flow_engine" in each.cmdline())
+            flow = flow_of(process)
             pids.append(f"{stage} {flow.pid}")
             kill_tree(flow.pid)
             wait_gone(process)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 
 import psutil
@@ -21,13 +22,14 @@ class Lab:
         project.variables["PREFECT_WORKER_QUERY_SECONDS"] = "2"  # tests have no time
         project.variables["PREFECT_CLIENT_MAX_RETRIES"] = "8"
         self.processes = []
+        self.log = project.root.parent / "worker.log"
 
     def deploy(self):
         return self.project.llarp("deploy")
 
     def start_worker(self):
         """A worker in a session of its own, its log in the project."""
-        with (self.project.root / "worker.log").open("a") as log:
+        with self.log.open("a") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", "pipelines.cli", "worker"],
                 cwd=self.project.root, env=self.project.variables, stdout=log, stderr=log, start_new_session=True,
@@ -75,7 +77,7 @@ class Lab:
         return self.wait(run, lambda state: state.is_final(), limit_s)
 
     def worker_log(self):
-        return (self.project.root / "worker.log").read_text()
+        return self.log.read_text()
 
     def workspace(self, run):
         return self.project.root / ".llarp" / "workspaces" / str(run)[:8]
@@ -93,6 +95,14 @@ def stage_processes(folder: Path, module: str):
         if module in line and process.info["cwd"] == str(folder):
             found.append(process)
     return sorted(found, key=lambda process: process.info["create_time"])
+
+
+def flow_of(process):
+    """The process of the flow that a worker has started and that runs a stage's process."""
+    for child, parent in pairwise([process, *process.parents()]):
+        if {"worker", "start"} <= set(parent.cmdline()):
+            return child
+    raise AssertionError([each.cmdline() for each in process.parents()])
 
 
 def kill_tree(pid, how=signal.SIGKILL):

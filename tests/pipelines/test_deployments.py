@@ -10,7 +10,7 @@ from typing import ClassVar
 import psutil
 import pytest
 from conftest import PARTS, Project
-from lab import Lab, kill_tree
+from lab import Lab, flow_of, kill_tree
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -106,11 +106,6 @@ def running(lab, stage, seed, times=1):
             return pids[-1]
         time.sleep(0.2)
     raise AssertionError(lab.worker_log()[-5000:])
-
-
-def flow_of(stage):
-    """The process of the flow that runs a stage."""
-    return next(parent for parent in stage.parents() if "prefect.flow_engine" in parent.cmdline())
 
 
 def is_gone(pid):
