@@ -18,6 +18,9 @@ MOST = 3
 """Times a run is started again."""
 GIVEN_UP = "given-up"
 """Tag of runs that crashed once too often."""
+PAUSE = timedelta(seconds=20)
+"""Before a run starts again. Prefect's worker holds the run's slot for a moment after it has reported the crash, and
+breaks down when it is given the same run within that moment; it fetches runs ten seconds ahead."""
 RECENT = timedelta(days=1)
 """Runs that crashed longer ago are left alone."""
 
@@ -40,6 +43,7 @@ def restart_crashed(client: "SyncPrefectClient") -> "list[FlowRun]":
     from prefect.client.schemas.objects import StateType
     from prefect.client.schemas.sorting import FlowRunSort
     from prefect.states import AwaitingRetry
+    from prefect.types._datetime import now
 
     crashed = client.read_flow_runs(
         flow_run_filter=FlowRunFilter(
@@ -54,9 +58,8 @@ def restart_crashed(client: "SyncPrefectClient") -> "list[FlowRun]":
         if GIVEN_UP in run.tags or run.state is None or run.end_time is None or run.end_time < since:
             continue
         if run.run_count <= MOST:
-            client.set_flow_run_state(
-                run.id, AwaitingRetry(message=f"started again after a crash, time {run.run_count}")
-            )
+            message = f"started again after crash {run.run_count}"
+            client.set_flow_run_state(run.id, AwaitingRetry(scheduled_time=now("UTC") + PAUSE, message=message))
             started.append(run)
         else:
             client.update_flow_run(run.id, tags=[*run.tags, GIVEN_UP])

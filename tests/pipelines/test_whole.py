@@ -143,6 +143,14 @@ def test_the_lineage_is_proved_until_one_bit_changes(finished):
         adapters.write_bytes(whole)
 
 
+def test_a_version_is_reproduced_byte_for_byte(finished):
+    project, _ = finished
+    done = project.llarp("reproduce", "models:/llarp/1")
+    assert re.search(r"Reproduced: all \d+ inputs and outputs are the same, byte for byte", done.stdout)
+    printed = done.stdout + done.stderr
+    assert re.search(r"same +data/policy$", printed, re.MULTILINE) and "DIFFERS" not in printed
+
+
 def test_more_views_are_added_and_what_stands_is_neither_encoded_nor_copied_again(finished):
     project, _ = finished
     folder, params = project.root / "data" / "features", project.root / "params.yaml"
