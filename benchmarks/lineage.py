@@ -69,7 +69,7 @@ def make(folder: Path, versions: int, runs: int) -> None:
             for name, stage in pipeline.items()
         }
         model = Model(
-            name="llarp", version=number, sha256=digest("model"), bytes=1,
+            name="llarp", sha256=digest("model"), bytes=1,
             files={f"code/{k}.py": digest(str(k)) for k in range(200)},
         )  # fmt: skip
         record = Record(
