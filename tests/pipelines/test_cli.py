@@ -23,7 +23,19 @@ def root(request):
 def test_help_names_the_commands(root, tmp_path):
     done = llarp(root, tmp_path, "--help")
     assert done.returncode == 0
-    for name in ("run", "import", "play", "check", "visibility", "params", "ui"):
+    added = (
+        "services",
+        "deploy",
+        "worker",
+        "workspaces",
+        "promote",
+        "rollback",
+        "approve",
+        "audit",
+        "lineage",
+        "serve",
+    )
+    for name in ("run", "import", "play", "check", "visibility", "params", "ui", "reproduce", *added):
         assert f"  {name} " in done.stdout
 
 
