@@ -41,8 +41,8 @@ else
 	@llarp run $(ARGS)
 endif
 
-test: setup ## run the tests; ARGS="-k name" chooses
-	@python -m pytest $(ARGS)
+test: setup ## run the tests in two processes; ARGS="-k name" chooses
+	@python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
 
 ui: setup ## serve Prefect's and MLflow's web UIs on this machine
 	@llarp ui $(ARGS)
