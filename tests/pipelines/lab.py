@@ -82,6 +82,15 @@ class Lab:
     def workspace(self, run):
         return self.project.root / ".llarp" / "workspaces" / str(run)[:8]
 
+    def seconds(self):
+        """How long each stage took in the last run that ended well."""
+        from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
+
+        with self.client() as client:
+            found = client.read_artifacts(artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=["stages"])))
+        rows = json.loads(max(found, key=lambda artifact: artifact.created).data)
+        return {row["stage"]: row["seconds"] for row in rows}
+
     def python(self, code):
         """What a program prints as JSON."""
         return json.loads(self.project.python("-c", code).stdout.splitlines()[-1])
