@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -11,6 +12,9 @@ import psutil
 import pytest
 from conftest import PARTS, Project
 from lab import Lab, flow_of, kill_tree
+
+from pipelines.services.postgres import program
+from pipelines.services.secrets import passwords
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -248,6 +252,31 @@ def test_a_worker_that_dies_with_its_runs_is_noticed_by_silence_and_another_goes
     go(lab, "second", 71)
     assert lab.end(run).name == "Completed"
     assert [name for name, _, _ in ran(lab, 71)] == ["first", "second", "second"]
+
+
+def test_what_a_stage_makes_is_told_as_an_asset_with_its_hash(lab, late):
+    lab.end(late[0])
+    wanted = {"filter": {"event": {"name": ["prefect.asset.materialization.succeeded"]}}}
+    with lab.client() as client:
+        events = client.request("POST", "/events/filter", json=wanted).json()["events"]
+    made = [each for each in events if each["resource"]["prefect.resource.id"] == "dvc://llarp/second.txt"]
+    assert made and len(made[0]["payload"]["md5"]) == 32
+    assert any(each["prefect.resource.id"] == "dvc://llarp/first.txt" for each in made[0]["related"])
+
+
+def test_no_secret_is_in_a_log_or_a_database(lab, services, late):
+    lab.end(late[0])
+    secrets = passwords(services.root / "passwords", True)
+    hidden = [*secrets.values(), "secret-of-the-webhook"]
+    told = {"worker": lab.worker_log()}
+    told |= {log.name: log.read_text(errors="replace") for log in (services.root / "logs").glob("*.log")}
+    for database in ("mlflow", "prefect"):
+        command = [program("pg_dump"), "--host", "127.0.0.1", "--port", str(services.postgres.port), "--username"]
+        variables = {**os.environ, "PGPASSWORD": secrets[database]}
+        done = subprocess.run([*command, database, database], env=variables, capture_output=True, text=True, check=True)
+        told[f"database {database}"] = done.stdout
+    assert "retrain" in told["database prefect"] and "alembic" in told["database mlflow"]
+    assert [name for name, text in told.items() if any(secret in text for secret in hidden)] == []
 
 
 @pytest.mark.parametrize(

@@ -135,3 +135,13 @@ def test_stopping_the_flow_stops_the_stages_processes(small, number):
         assert not any(psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie" for pid in pids)
     finally:
         process.kill()
+
+
+def test_a_run_that_takes_too_long_is_ended_with_its_processes(small):
+    root, variables = small
+    (root / "stage.py").write_text(HANGS)
+    command = [sys.executable, "-c", FLOW.replace("retrain(", "retrain.with_options(timeout_seconds=15)(")]
+    done = subprocess.run(command, cwd=root, env=variables, capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and "TimedOut" in done.stdout + done.stderr, done.stderr
+    pids = [int(pid) for pid in (root / "pids").read_text().split()]
+    assert not any(psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie" for pid in pids)
