@@ -87,7 +87,7 @@ def run(
     ] = False,
 ) -> None:
     """Bring everything up to date: episodes, encoder, features, policy, evaluation, model version."""
-    from pipelines import settings
+    from pipelines import by_hand, settings
     from pipelines.overrides import nested
     from pipelines.workspace import folder_of
 
@@ -103,19 +103,11 @@ def run(
         asked = {assignment.partition("=")[0].strip() for assignment in set_ or ()}
         overrides = nested({key: wanted[key] for key in asked})
         arguments |= {"workspace": workspace, "revision": revision, "preset": preset, "overrides": overrides}
-    environment.make_state()
-    from pipelines.server import Server
-
-    print("Starting Prefect, up to a minute ...", flush=True)
-    server = Server()
-    from pipelines.outcome import exit_code
+    server = by_hand.start()
     from pipelines.retrain import retrain
 
     server.wait()
-    state = retrain(**arguments, return_state=True)
-    if code := exit_code(state):
-        print(f"error: {state.message}", file=sys.stderr)
-        raise SystemExit(code)
+    by_hand.expect_completed(retrain(**arguments, return_state=True))
     _show_results(Paths() if workspace is None else Paths(folder_of(Path()) / workspace))
 
 

@@ -1,7 +1,6 @@
 """`llarp deploy`, `worker`, `reproduce` and `workspaces`: flows that run by themselves, and where."""
 
 import os
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -51,20 +50,14 @@ def reproduce(
 
     Exit code 1 if one differs.
     """
-    from components.environment import make_state
-    from pipelines.server import Server
+    from pipelines import by_hand
 
-    make_state()
-    print("Starting Prefect, up to a minute ...", flush=True)
-    server = Server()
+    server = by_hand.start()
     from pipelines import reproduce as flows
-    from pipelines.outcome import exit_code
 
     server.wait()
     state = flows.reproduce(model, anyway, return_state=True)
-    if code := exit_code(state):
-        print(f"error: {state.message}", file=sys.stderr)
-        raise SystemExit(code)
+    by_hand.expect_completed(state)
     print(f"Reproduced: {state.message}.")
 
 

@@ -1,6 +1,5 @@
 """`llarp promote`, `rollback`, `approve` and `audit`: who is the champion, and who has said so."""
 
-import sys
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
@@ -32,27 +31,20 @@ def promote(
     """Make a version the champion, if it passes the gate of params.yaml. Exit code 1 if it does not."""
     import os
 
-    from components import environment
     from components.paths import Paths
     from llarp.config import load_params
+    from pipelines import by_hand
+    from pipelines.registry import TEMPORARY
 
     load_params(Paths().params)  # told before a server is started
-    environment.make_state()
-    from pipelines.registry import TEMPORARY
-    from pipelines.server import Server
-
-    server = Server()
+    server = by_hand.start()
     if server.process is not None:
         os.environ[TEMPORARY] = "true"
-        print("Starting Prefect, up to a minute ...", flush=True)
     from pipelines import promote as flows
-    from pipelines.outcome import exit_code
 
     server.wait()
     state = flows.promote(version, approval.value if approval else None, evaluate, return_state=True)
-    if code := exit_code(state):
-        print(f"error: {state.message}", file=sys.stderr)
-        raise SystemExit(code)
+    by_hand.expect_completed(state)
     print(f"{state.name}: {state.message}")
     if state.name != flows.PROMOTED:
         raise SystemExit(NOT_PROMOTED)
