@@ -1,7 +1,10 @@
 """A stage's process with all its children: its lines while it runs, and an end that leaves none of them behind."""
 
 import json
+import os
 import subprocess
+import threading
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,6 +17,8 @@ from llarp.progress import PREFIX
 if TYPE_CHECKING:
     import psutil
 
+GROUP = "LLARP_GROUP"
+"""Variable that marks all processes of a `Group`."""
 _GRACE_S = 15.0
 """Time to clean up before the processes are killed."""
 
@@ -51,8 +56,10 @@ class Group:
         environment: all its variables.
         folder: where it works.
         """
+        self._mark = uuid.uuid4().hex
+        variables = {**environment, GROUP: self._mark}
         self.process = subprocess.Popen(
-            command, env=environment, cwd=folder, text=True, bufsize=1, errors="replace", start_new_session=True,
+            command, env=variables, cwd=folder, text=True, bufsize=1, errors="replace", start_new_session=True,
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
 
@@ -65,8 +72,12 @@ class Group:
             self.process.stdout.close()
 
     def lines(self) -> Iterator[str]:
-        """What it prints, line by line, until it ends."""
+        """What it prints, line by line, until it ends.
+
+        A child whose parent was killed may hold the pipe open for ever: whatever is left then is ended.
+        """
         assert self.process.stdout is not None
+        threading.Thread(target=self._end_orphans, daemon=True).start()
         for line in self.process.stdout:
             yield line.rstrip("\n")
 
@@ -75,8 +86,31 @@ class Group:
         return self.process.wait()
 
     def stop(self) -> None:
-        """Ends the process and all its descendants."""
+        """Ends the process and all that it has started."""
         end(self.process)
+        end_marked(GROUP, self._mark)
+
+    def _end_orphans(self) -> None:
+        self.process.wait()
+        end_marked(GROUP, self._mark)
+
+
+def end_marked(variable: str, value: str) -> None:
+    """Ends the processes that were started with a variable of that value, kindly and then by force.
+
+    Processes find no way out of it: neither a session of their own nor a parent that is gone hides them.
+    """
+    import psutil
+
+    alive = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):  # it has ended, or is somebody else's
+            if process.pid != os.getpid() and process.environ().get(variable) == value:
+                alive.append(process)
+    _signal(alive, "terminate")
+    _, left = psutil.wait_procs(alive, _GRACE_S)
+    _signal(left, "kill")
+    psutil.wait_procs(left, _GRACE_S)
 
 
 def end(process: subprocess.Popen) -> None:

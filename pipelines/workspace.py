@@ -24,6 +24,7 @@ from components.git import git
 from components.paths import Paths
 from llarp.errors import UserError
 from llarp.files import file_aside
+from pipelines.processes import end_marked
 
 SHARED = ("features", "unsent", "mlartifacts", "mlflow.lock", "registry.lock")
 """Of the state: what all workspaces have in common. Checkpoints are each one's own."""
@@ -31,6 +32,8 @@ KEEP = 2
 """Workspaces of runs that ended well that are kept to be looked at."""
 KEEP_DAYS = 14.0
 """A workspace whose run did not end well may be wanted for going on; after so long it goes."""
+_WORKSPACE = "LLARP_WORKSPACE"
+"""Variable that marks the processes of the run that works there."""
 _NOTE = Path(".llarp") / "workspace.json"
 
 
@@ -62,7 +65,7 @@ class Workspace:
 @contextmanager
 def in_checkout(project: Path) -> Iterator[Paths]:
     """The checkout itself, for a run by hand; UserError when another run works there."""
-    with _locked(project.resolve()):
+    with _locked(project.resolve()), _alone(project.resolve()):
         yield Paths(project)
 
 
@@ -87,7 +90,7 @@ def opened(project: Path, name: str, revision: str = "HEAD") -> Iterator[Workspa
         raise UserError(f"{name!r} cannot be the name of a workspace", do="use letters, digits, dots and dashes")
     root = folder_of(project) / name
     root.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(root):
+    with _locked(root), _alone(root):
         found = read(root)
         if found is None:
             found = _make(project, root, revision)
@@ -241,3 +244,14 @@ def _locked(root: Path, wait: bool = False) -> Iterator[None]:
         file.write(str(os.getpid()))
         file.flush()
         yield
+
+
+@contextmanager
+def _alone(root: Path) -> Iterator[None]:
+    """Ends what a run that was killed has left at work in a workspace, and marks what this one starts."""
+    end_marked(_WORKSPACE, str(root))
+    os.environ[_WORKSPACE] = str(root)
+    try:
+        yield
+    finally:
+        os.environ.pop(_WORKSPACE, None)

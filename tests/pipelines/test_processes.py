@@ -8,7 +8,7 @@ import pytest
 
 from llarp.progress import PREFIX, Progress
 from pipelines.bar import StageBar
-from pipelines.processes import Group, Tick, parse_tick
+from pipelines.processes import Group, Tick, end_marked, parse_tick
 
 FAMILY = """
 import subprocess, sys, time
@@ -95,3 +95,27 @@ def test_progress_says_nothing_to_nobody(capsys, monkeypatch):
     with Progress("work", 2) as progress:
         progress.update(2)
     assert capsys.readouterr() == ("", "")
+
+
+def test_a_child_whose_parent_was_killed_holds_nothing_up():
+    family = FAMILY.replace("print(child.pid, flush=True)", "print(child.pid, os.getpid(), flush=True)")
+    family = family.replace("stdout=subprocess.PIPE", "stdout=None").replace("child.stdout.readline()\n", "")
+    with python("import os\n" + family) as group:
+        lines = group.lines()
+        child, parent = map(int, next(line for line in lines if " " in line).split())
+        os.kill(parent, 9)
+        list(lines)  # ends, though the child has the pipe
+        assert group.wait() == -9 and is_gone(child)
+
+
+def test_processes_are_found_by_their_mark():
+    mark = f"mark-{os.getpid()}"
+    command = [sys.executable, "-c", "import time; time.sleep(600)"]
+    marked = subprocess.Popen(command, env={**os.environ, "LLARP_TEST_MARK": mark}, start_new_session=True)
+    other = subprocess.Popen(command, env={**os.environ, "LLARP_TEST_MARK": mark + "0"})
+    try:
+        end_marked("LLARP_TEST_MARK", mark)
+        assert is_gone(marked.pid) and other.poll() is None
+    finally:
+        other.kill()
+        other.wait()
