@@ -37,7 +37,8 @@ HISTORY = """
 import json, mlflow, sys
 client = mlflow.MlflowClient()
 run = json.load(open({link!r}))["run_id"]
-names = sorted(name for name in client.get_run(run).data.metrics if not name.startswith("system/") and not set(name.split("/")) & {{"time", "speed", "s"}})
+timed = {{"system", "time", "speed", "s"}}  # no two runs share these
+names = sorted(name for name in client.get_run(run).data.metrics if not timed & set(name.split("/")))
 curves = {{name: [(point.step, point.value) for point in client.get_metric_history(run, name)] for name in names}}
 versions = client.search_model_versions("name = 'llarp'")
 aliases = client.get_registered_model("llarp").aliases
