@@ -24,6 +24,8 @@ from pipelines.retrain import LIMIT_S
 from pipelines.stages import run_stage
 from pipelines.workspace import Workspace
 
+TIMED = tuple(path.as_posix() for path in (Paths().curves, Paths().report))
+"""Outputs that tell how long something took: no two runs write the same."""
 DIFFERS = "Differs"
 """Name of the state when what was made is not what was recorded."""
 
@@ -78,7 +80,10 @@ def reproduce(model: str = "models:/llarp@champion", anyway: bool = False) -> St
 
 
 def compare(record: Record, paths: Paths) -> list[Compared]:
-    """Every input from outside and every output of the stages but `register`, as recorded and as dvc.lock has it."""
+    """Every input from outside and every output of the stages but `register`, as recorded and as dvc.lock has it.
+
+    Those of `TIMED` are left out.
+    """
     lineage = Lineage(paths)
     made = record.outputs
     inputs = {
@@ -88,7 +93,7 @@ def compare(record: Record, paths: Paths) -> list[Compared]:
         if path not in made and name != lineage_record.STAGE
     }
     found = [Compared(path, md5, now) for path, (md5, now) in sorted(inputs.items())]
-    return found + [Compared(path, md5, lineage.hashes.get(path)) for path, md5 in made.items()]
+    return found + [Compared(path, md5, lineage.hashes.get(path)) for path, md5 in made.items() if path not in TIMED]
 
 
 def _prepare(place: Workspace, record: Record, run_id: str) -> None:

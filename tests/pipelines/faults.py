@@ -23,12 +23,11 @@ from conftest import PARTS, Project  # noqa: E402
 from lab import Lab, flow_of, kill_tree, stage_processes  # noqa: E402
 
 from components import environment  # noqa: E402
+from pipelines.reproduce import TIMED  # noqa: E402
 from pipelines.server import free_port  # noqa: E402
 from pipelines.services.object_store import Moto  # noqa: E402
 from pipelines.services.stack import Layout, Services  # noqa: E402
 
-TIMED = ("data/curves.json", "data/evaluation/report.html")
-"""Outputs that tell how long something took: no two are alike."""
 MIDDLE = 0.6
 """Share of a stage's time, in the run that was left alone, after which something happens to it."""
 STAGES = ("release", "episodes", "encoder", "features", "train", "evaluate", "register")
