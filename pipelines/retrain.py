@@ -5,17 +5,20 @@ import time
 from pathlib import Path
 from typing import Any
 
-from prefect import flow, get_run_logger
+from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_table_artifact
+from prefect.cache_policies import NO_CACHE
 from prefect.deployments import run_deployment
 from prefect.runtime import deployment, flow_run
 from prefect.states import Completed, Failed, State
+from prefect.tasks import exponential_backoff
 
 from components import environment
 from components.git import git, tagged
 from components.paths import Paths
 from components.tracking import open_client
 from llarp.errors import UserError
+from llarp.files import file_aside
 from pipelines import settings
 from pipelines import workspace as places
 from pipelines.dvc_graph import Graph, Step
@@ -23,7 +26,7 @@ from pipelines.notify import on_failure
 from pipelines.outcome import bad_input
 from pipelines.overrides import Overrides, given
 from pipelines.remote import pull, push
-from pipelines.stages import run_stage
+from pipelines.stages import FIRST_PAUSE_S, RETRIES, UNREACHABLE_STATE, run_stage
 from pipelines.workspace import Workspace
 
 CHECKOUT = "."
@@ -110,8 +113,9 @@ def _retrain(paths: Paths, commit: bool, then_promote: bool) -> State:
     if not state.is_completed():
         return Failed(name=state.name, message=state.message)
     places.keep_lock(Path(), paths)
-    if ran:
-        keep_with_run(paths)
+    state = keep_with_run(paths, return_state=True)
+    if not state.is_completed():
+        return Failed(name=UNREACHABLE_STATE, message="MLflow did not take dvc.lock and params.yaml: run again")
     message = f"{ran} stages run, {len(done) - ran} up to date"
     if commit:
         message += f"; commit tagged {commit_result(paths)}"
@@ -137,14 +141,34 @@ def results(summary: Path) -> list[dict[str, Any]]:
     return list(rows.values())
 
 
+@task(
+    name="keep",
+    task_run_name="keep",
+    cache_policy=NO_CACHE,
+    retries=RETRIES,
+    retry_delay_seconds=exponential_backoff(FIRST_PAUSE_S),
+)
 def keep_with_run(paths: Paths) -> None:
-    """Keeps dvc.lock, now whole, and params.yaml with the tracked run that registered the model."""
+    """Keeps dvc.lock, now whole, and params.yaml with the tracked run that registered the model; once per run."""
     if not paths.run("register").exists():
         return
-    client, _ = open_client(paths)
     run_id = json.loads(paths.run("register").read_text())["run_id"]
+    kept = Paths().state / "kept-with-run"
+    if kept.exists() and kept.read_text() == run_id:
+        return
+    from mlflow.exceptions import MlflowException
+
+    client, _ = open_client(paths)
+    try:
+        client.get_run(run_id)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return  # another server has tracked it
     for file in (paths.lock, paths.params):
         client.log_artifact(run_id, str(file), "state")
+    with file_aside(kept) as aside:
+        aside.write_text(run_id)
 
 
 def commit_result(paths: Paths) -> str:
