@@ -37,8 +37,8 @@ FIRST_PAUSE_S = 10.0
 """Before a retry; the pauses double."""
 _LEASE_S = 60.0
 """How long a flow that was killed keeps the accelerator from others; Prefect allows no less."""
-_KILLED = re.compile(r"exited with (-\d+|1[34]\d|247)$|exitcode +: -(?!15\b)\d+")
-"""A signal, in the words of DVC and of torch's launcher, which itself ends the other ranks by signal 15."""
+_KILLED = re.compile(r"exited with (-\d+|1[34]\d|247)$|exitcode +: -(?!15\b)\d+|died with <Signals\.SIG(?!TERM)")
+"""A signal, in the words of DVC and of the launchers of ranks, which themselves end the other ranks by signal 15."""
 _HINTS = (
     "To track the changes",
     "git add ",

@@ -23,6 +23,7 @@ from conftest import PARTS, Project  # noqa: E402
 from lab import Lab, flow_of, kill_tree, stage_processes  # noqa: E402
 
 from components import environment  # noqa: E402
+from components.launch import RANK  # noqa: E402
 from pipelines.reproduce import TIMED  # noqa: E402
 from pipelines.server import free_port  # noqa: E402
 from pipelines.services.object_store import Moto  # noqa: E402
@@ -134,9 +135,9 @@ class Faults:
         self.row("kill -9 of each stage's process, once in every stage", ", ".join(pids), run)
 
     def rank_killed(self):
-        run, pids = self.begin(), []
+        run, pids = self.begin(overrides={"features": {"processes": 2}}), []
         for stage in ("features", "train"):
-            ranks = [each for each in self.at(run, stage, ranks=3) if "--rank" in each.cmdline()]
+            ranks = [each for each in self.at(run, stage, ranks=4) if RANK in each.cmdline() and is_rank(each)]
             victim = ranks[-1]
             pids.append(f"{stage} {victim.pid} of {', '.join(str(each.pid) for each in ranks)}")
             victim.kill()
@@ -308,6 +309,11 @@ class Faults:
     def kept(self):
         """Where the run that was left alone has its link, whatever workspaces are gone."""
         return self.lab.project.root / "whole-train.json"
+
+
+def is_rank(process):
+    """Whether it is one of the ranks rather than what launches them."""
+    return not any(part.startswith("accelerate") for part in process.cmdline())
 
 
 def wait_gone(process, limit_s=30):
