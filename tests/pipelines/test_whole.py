@@ -143,6 +143,16 @@ def test_the_lineage_is_proved_until_one_bit_changes(finished):
         adapters.write_bytes(whole)
 
 
+def test_the_champion_is_evaluated_in_a_workspace_of_its_own(finished):
+    project, _ = finished
+    assert "Promoted: version 1" in project.llarp("promote").stdout
+    code = (
+        "from pipelines.evaluate import evaluate; state = evaluate(return_state=True); print(state.name, state.message)"
+    )
+    assert project.python("-c", code).stdout.splitlines()[-1] == "Completed evaluated champion"
+    assert "No workspaces." in project.llarp("workspaces", "list").stdout
+
+
 def test_a_version_is_reproduced_byte_for_byte(finished):
     project, _ = finished
     done = project.llarp("reproduce", "models:/llarp/1")
