@@ -35,7 +35,7 @@ for number in range(1000):
     client.log_batch(run, params=[], metrics=[], tags=[RunTag("git.commit", "0" * 40)])
     client.set_terminated(run)
     if number % 10 == 0:
-        client.create_model_version("llarp", like.source, like.run_id, tags=dict(like.tags))
+        client.create_model_version("llarp", f"runs:/{run}/policy", run, tags=dict(like.tags))
 print(len(client.search_model_versions("name = 'llarp'", max_results=1000)))
 """
 IMPORTS = "import mlflow; mlflow.MlflowClient().search_registered_models()"
