@@ -6,6 +6,7 @@ import subprocess
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from typing import ClassVar
 
 import psutil
@@ -260,7 +261,8 @@ def test_what_a_stage_makes_is_told_as_an_asset_with_its_hash(lab, late):
     with lab.client() as client:
         events = client.request("POST", "/events/filter", json=wanted).json()["events"]
     made = [each for each in events if each["resource"]["prefect.resource.id"] == "dvc://llarp/second.txt"]
-    assert made and len(made[0]["payload"]["md5"]) == 32
+    assert made, [each["resource"] for each in events]
+    assert len(made[0]["payload"]["md5"]) == 32, made[0]
     assert any(each["prefect.resource.id"] == "dvc://llarp/first.txt" for each in made[0]["related"])
 
 
@@ -271,7 +273,14 @@ def test_no_secret_is_in_a_log_or_a_database(lab, services, late):
     told = {"worker": lab.worker_log()}
     told |= {log.name: log.read_text(errors="replace") for log in (services.root / "logs").glob("*.log")}
     for database in ("mlflow", "prefect"):
-        command = [program("pg_dump"), "--host", "127.0.0.1", "--port", str(services.postgres.port), "--username"]
+        command = [
+            str(Path(program("initdb")).parent / "pg_dump"),
+            "--host",
+            "127.0.0.1",
+            "--port",
+            str(services.postgres.port),
+            "--username",
+        ]
         variables = {**os.environ, "PGPASSWORD": secrets[database]}
         done = subprocess.run([*command, database, database], env=variables, capture_output=True, text=True, check=True)
         told[f"database {database}"] = done.stdout
