@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components import aliases, tracking
-from components.evaluate import TIMED, chosen
+from components.evaluate import chosen, timed
 from components.evidence import EVALUATION, LATENCIES, ROWS
 from components.lineage import Lineage
 from components.overlay import open_overlay, overlay_folder
@@ -121,8 +121,7 @@ def _latency(files: Path, environment: "Environment", episodes: list[Any]) -> di
     from llarp.serving.latency import measure
 
     agent = Agent.load(files / "policy", files / "encoder", files / "params.yaml")
-    some = episodes[:: -(-len(episodes) // TIMED)]
-    measured = measure(agent, some, environment.simulator(), environment.actions).metrics()
+    measured = measure(agent, timed(episodes), environment.simulator(), environment.actions).metrics()
     return {key: value for key, value in measured.items() if value == value}
 
 

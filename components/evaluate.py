@@ -69,13 +69,13 @@ def run(params: Params, paths: Paths, on_metrics: OnMetrics = ignore) -> Result:
     metrics = summary.metrics("policy") | sum(met, Lookups.none()).figures()
     agent = Agent(LLaRPPolicy.load(paths.policy, actions=environment.names()), encoder, params.camera)
     # To MLflow alone: what DVC tracks is the same whenever it is made.
-    metrics |= measure(agent, _spread(episodes, TIMED), simulator, environment.actions).metrics()
+    metrics |= measure(agent, timed(episodes), simulator, environment.actions).metrics()
     return Result(f"Evaluated {len(episodes)} episodes: {paths.report}", metrics, (paths.report, paths.rows))
 
 
-def _spread(episodes: Sequence[Any], count: int) -> list[Any]:
-    """So many at most, from everywhere in a list."""
-    return list(episodes[:: -(-len(episodes) // count)])
+def timed(episodes: Sequence[Any]) -> list[Any]:
+    """`TIMED` of them at most, from everywhere in the list."""
+    return list(episodes[:: -(-len(episodes) // TIMED)])
 
 
 def chosen(environment: "Environment", paths: Paths) -> list[Any]:

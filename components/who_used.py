@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from components import lineage_record, model_files
 from components.dvc_cache import FOLDER, Cache
+from components.evidence import EVALUATION
 from components.paths import Paths
 from llarp.errors import UserError
 from llarp.files import sha256
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
 
 _HASH = re.compile(r"[0-9a-f]{32,64}(\.dir)?")
 _PREFIX = re.compile(r"[0-9a-f]{6,64}(\.dir)?")
-_EVALUATED = "evaluation."
-"""Begins the tag that names the digest of evaluated episodes."""
 _PAGE = 1000
 
 
@@ -103,7 +102,9 @@ def _key(version: "ModelVersion") -> tuple[str, int]:
 
 def _in_tags(version: "ModelVersion", wanted: tuple[str, ...]) -> list[str]:
     pairs = [(key, value) for key, value in version.tags.items() if _HASH.fullmatch(value)]
-    pairs += [("evaluated episodes", key[len(_EVALUATED) :]) for key in version.tags if key.startswith(_EVALUATED)]
+    pairs += [
+        ("evaluated episodes", key.removeprefix(EVALUATION)) for key in version.tags if key.startswith(EVALUATION)
+    ]
     return _named([*pairs, ("run.register", version.run_id or "")], wanted)
 
 
