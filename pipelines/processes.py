@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import threading
+import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -21,6 +22,7 @@ GROUP = "LLARP_GROUP"
 """Variable that marks all processes of a `Group`."""
 _GRACE_S = 15.0
 """Time to clean up before the processes are killed."""
+_POLL_S = 0.02
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,7 @@ class Group:
         folder: where it works.
         """
         self._mark = uuid.uuid4().hex
+        self._watch: threading.Thread | None = None
         variables = {**environment, GROUP: self._mark}
         self.process = subprocess.Popen(
             command, env=variables, cwd=folder, text=True, bufsize=1, errors="replace", start_new_session=True,
@@ -77,13 +80,17 @@ class Group:
         A child whose parent was killed may hold the pipe open for ever: whatever is left then is ended.
         """
         assert self.process.stdout is not None
-        threading.Thread(target=self._end_orphans, daemon=True).start()
+        self._watch = threading.Thread(target=self._end_orphans, daemon=True)
+        self._watch.start()
         for line in self.process.stdout:
             yield line.rstrip("\n")
 
     def wait(self) -> int:
-        """The exit code."""
-        return self.process.wait()
+        """The exit code, once the orphans that `lines` found are gone."""
+        code = self.process.wait()
+        if self._watch:
+            self._watch.join()
+        return code
 
     def stop(self) -> None:
         """Ends the process and all that it has started."""
@@ -108,9 +115,9 @@ def end_marked(variable: str, value: str) -> None:
             if process.pid != os.getpid() and process.environ().get(variable) == value:
                 alive.append(process)
     _signal(alive, "terminate")
-    _, left = psutil.wait_procs(alive, _GRACE_S)
+    left = _await_end(alive)
     _signal(left, "kill")
-    psutil.wait_procs(left, _GRACE_S)
+    _await_end(left)
 
 
 def end(process: subprocess.Popen) -> None:
@@ -125,6 +132,25 @@ def end(process: subprocess.Popen) -> None:
     _, left = psutil.wait_procs(alive, _GRACE_S)
     _signal(left, "kill")
     process.wait()
+
+
+def _await_end(processes: Sequence["psutil.Process"]) -> list["psutil.Process"]:
+    """Those that still run after the grace.
+
+    They are no children of ours, so nobody may ever reap them: in a container without init a zombie stays.
+    """
+    import psutil
+
+    deadline_s = time.monotonic() + _GRACE_S
+    left = list(processes)
+    while left and time.monotonic() < deadline_s:
+        for process in tuple(left):
+            with suppress(psutil.NoSuchProcess):
+                if process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+                    continue
+            left.remove(process)
+        time.sleep(_POLL_S if left else 0.0)
+    return left
 
 
 def _signal(processes: Sequence["psutil.Process"], how: Literal["terminate", "kill"]) -> None:

@@ -99,8 +99,8 @@ def test_llarp_serve_serves_the_loop_and_ends_in_order(registry, expected, tmp_p
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
     try:
-        assert server.stdout.readline() == "Loading version 1 of llarp ...\n"
-        line = server.stdout.readline()
+        first, line = server.stdout.readline(), server.stdout.readline()
+        assert first == "Loading version 1 of llarp ...\n" and line, server.communicate()
         address = re.fullmatch(r"Serving (http://127\.0\.0\.1:\d+); Ctrl-C stops it\n", line)[1]
         robot = Robot()
         exec(LOOPS[1].replace("http://127.0.0.1:8080", address), {"robot": robot})
