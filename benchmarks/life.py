@@ -6,22 +6,16 @@ imports and all, and each line gives the median of three and, where there is one
     python benchmarks/life.py
 """
 
-import os
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "pipelines")]
 
-from conftest import PARTS, Project  # noqa: E402
-from lab import Lab  # noqa: E402
-
-from components import environment  # noqa: E402
-from pipelines.services.stack import Layout, Services  # noqa: E402
+from lab import opened  # noqa: E402
 
 REPEATS = 3
 FILL = """
@@ -43,22 +37,11 @@ IMPORTS = "import mlflow; mlflow.MlflowClient().search_registered_models()"
 
 def main():
     """Prints a line per figure."""
-    for name, value in {**environment.THREADS, **environment.PRIVACY, **environment.SERVERS}.items():
-        os.environ.setdefault(name, value)
-    with tempfile.TemporaryDirectory(prefix="llarp-life-") as name:
-        folder = Path(name)
-        folder.chmod(0o755)
-        os.environ["PREFECT_HOME"] = str(folder / "prefect")
-        with Services(folder / "services", Layout.free("disk")) as services:
-            project = Project(ROOT, folder / "project", {}, (*PARTS, "prefect.yaml"))
-            lab = Lab(project, services)
-            project.llarp("run", "--preset", "test")
-            lab.deploy()
-            lab.start_worker()
-            try:
-                figures(project, lab)
-            finally:
-                lab.stop()
+    with opened("life", "disk") as lab:
+        lab.project.llarp("run", "--preset", "test")
+        lab.deploy()
+        lab.start_worker()
+        figures(lab.project, lab)
 
 
 def figures(project, lab):

@@ -5,11 +5,10 @@ import sys
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.states import Completed, Failed, State
-from prefect.tasks import exponential_backoff
 
 from components.paths import Paths
 from pipelines.outcome import BAD_INPUT_STATE
-from pipelines.stages import FIRST_PAUSE_S, RETRIES, run_program
+from pipelines.stages import RETRIED, run_program
 
 REFUSED_STATE = "Remote refused"
 """Name of the state of a run whose data could not be pulled or pushed; run again, it only does what is left."""
@@ -39,13 +38,7 @@ def pull(paths: Paths) -> State:
     return Completed(message="what is recorded is in place")
 
 
-@task(
-    name="push",
-    task_run_name="push",
-    cache_policy=NO_CACHE,
-    retries=RETRIES,
-    retry_delay_seconds=exponential_backoff(FIRST_PAUSE_S),
-)
+@task(name="push", task_run_name="push", **RETRIED)
 def push(paths: Paths) -> State:
     """Sends what the run has made to the remote; nothing to do where there is none."""
     name = remote_of(paths)

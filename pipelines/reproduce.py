@@ -103,8 +103,7 @@ def _prepare(place: Workspace, record: Record, run_id: str) -> None:
         raise UserError("its params.yaml is gone", f"run {run_id}", "see `llarp lineage verify`")
     with file_aside(place.paths.params) as aside:
         aside.write_bytes(params)
-    wanted = settings.changed(place.root)
-    places.bring(Path(), place, filter(None, (wanted.episodes.extra, wanted.release.source)))
+    places.bring(Path(), place, settings.inputs(settings.changed(place.root)))
     place.paths.lock.unlink(missing_ok=True)
 
 

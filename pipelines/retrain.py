@@ -7,11 +7,9 @@ from typing import Any
 
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_table_artifact
-from prefect.cache_policies import NO_CACHE
 from prefect.deployments import run_deployment
 from prefect.runtime import deployment, flow_run
 from prefect.states import Completed, Failed, State
-from prefect.tasks import exponential_backoff
 
 from components import environment
 from components.git import git, tagged
@@ -26,7 +24,7 @@ from pipelines.notify import on_failure
 from pipelines.outcome import bad_input
 from pipelines.overrides import Overrides, given
 from pipelines.remote import pull, push
-from pipelines.stages import FIRST_PAUSE_S, RETRIES, UNREACHABLE_STATE, run_stage
+from pipelines.stages import RETRIED, UNREACHABLE_STATE, run_stage
 from pipelines.workspace import Workspace
 
 CHECKOUT = "."
@@ -83,7 +81,7 @@ def retrain(
 def prepare(place: Workspace, preset: str | None, overrides: dict[str, Any]) -> None:
     """Gives a new workspace its parameters, the files that git does not have, and the data of the last run."""
     wanted = settings.changed(place.root, preset, (), overrides)
-    places.bring(Path(), place, filter(None, (wanted.episodes.extra, wanted.release.source)))
+    places.bring(Path(), place, settings.inputs(wanted))
     settings.change(place.root, preset, (), overrides)
     pull(place.paths, return_state=True)
 
@@ -141,13 +139,7 @@ def results(summary: Path) -> list[dict[str, Any]]:
     return list(rows.values())
 
 
-@task(
-    name="keep",
-    task_run_name="keep",
-    cache_policy=NO_CACHE,
-    retries=RETRIES,
-    retry_delay_seconds=exponential_backoff(FIRST_PAUSE_S),
-)
+@task(name="keep", task_run_name="keep", **RETRIED)
 def keep_with_run(paths: Paths) -> None:
     """Keeps dvc.lock, now whole, and params.yaml with the tracked run that registered the model; once per run."""
     if not paths.run("register").exists():

@@ -30,6 +30,11 @@ class Change:
         return f"{self.key}: {self.old} -> {self.new}"
 
 
+def inputs(params: Params) -> list[str]:
+    """Files and folders that the stages read, relative to the project, and that git need not have."""
+    return [name for name in (params.episodes.extra, params.release.source) if name]
+
+
 def change(
     root: Path,
     preset: str | None = None,

@@ -33,8 +33,14 @@ KILLED_STATE, UNREACHABLE_STATE = "Killed", "Unreachable"
 """Names of states of stages that may do better another time: they are tried again."""
 RETRIES = 3
 """Of a stage that was killed, as for want of memory, or whose server did not answer; each goes on where it was."""
-FIRST_PAUSE_S = 10.0
+_FIRST_PAUSE_S = 10.0
 """Before a retry; the pauses double."""
+RETRIED: dict[str, Any] = {
+    "retries": RETRIES,
+    "retry_delay_seconds": exponential_backoff(_FIRST_PAUSE_S),
+    "cache_policy": NO_CACHE,  # what is up to date is for DVC to say
+}
+"""Options of a task that is tried again and never skipped."""
 _LEASE_S = 60.0
 """How long a flow that was killed keeps the accelerator from others; Prefect allows no less."""
 _KILLED = re.compile(r"exited with (-\d+|1[34]\d|247)$|exitcode +: -(?!15\b)\d+|died with <Signals\.SIG(?!TERM)")
@@ -65,11 +71,9 @@ def run_stage(stage: Stage, paths: Paths, again: bool = False) -> State:
         "name": stage.name,
         "task_run_name": stage.name,
         "asset_deps": [asset(path) for path in stage.reads],
-        "retries": RETRIES,
-        "retry_delay_seconds": exponential_backoff(FIRST_PAUSE_S),
         "retry_jitter_factor": 0.2,
         "retry_condition_fn": _may_do_better,
-        "cache_policy": NO_CACHE,  # what is up to date is for DVC to say
+        **RETRIED,
     }
     return materialize(*assets, by="dvc", **options)(_run)(stage, paths, assets, again, return_state=True)
 

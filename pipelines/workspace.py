@@ -65,7 +65,8 @@ class Workspace:
 @contextmanager
 def in_checkout(project: Path) -> Iterator[Paths]:
     """The checkout itself, for a run by hand; UserError when another run works there."""
-    with _locked(project.resolve()), _alone(project.resolve()):
+    root = project.resolve()
+    with _locked(Paths(root).state / "run.lock", root), _alone(root):
         yield Paths(project)
 
 
@@ -90,7 +91,7 @@ def opened(project: Path, name: str, revision: str = "HEAD") -> Iterator[Workspa
         raise UserError(f"{name!r} cannot be the name of a workspace", do="use letters, digits, dots and dashes")
     root = folder_of(project) / name
     root.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(root), _alone(root):
+    with _locked(_lock_file(root), root), _alone(root):
         found = read(root)
         if found is None:
             found = _make(project, root, revision)
@@ -134,9 +135,10 @@ def remove(project: Path, name: str) -> None:
     root = folder_of(project.resolve()) / name
     if not root.is_dir():
         raise UserError(f"there is no workspace {name!r}", folder_of(project), "see `llarp workspaces list`")
-    with _locked(root):
+    lock = _lock_file(root)
+    with _locked(lock, root):
         _remove(project, root)
-    _lock_file(root).unlink(missing_ok=True)
+    lock.unlink(missing_ok=True)
 
 
 def folder_of(project: Path) -> Path:
@@ -173,7 +175,7 @@ def keep_lock(project: Path, paths: Paths) -> None:
 
 def _make(project: Path, root: Path, revision: str) -> Workspace:
     commit = _commit(project, revision)
-    with _locked(folder_of(project) / "making", wait=True):  # of git's own list of worktrees
+    with _locked(folder_of(project) / ".making.lock", root, wait=True):  # of git's own list of worktrees
         _remove(project, root)
         git(project, "worktree", "add", "--detach", "--quiet", str(root), commit)
     (root / ".llarp").mkdir()
@@ -229,9 +231,11 @@ def _lock_file(root: Path) -> Path:
 
 
 @contextmanager
-def _locked(root: Path, wait: bool = False) -> Iterator[None]:
-    """UserError when another process holds it, unless that is waited for; a process that dies lets go of it."""
-    path = _lock_file(root) if root.parent.name == "workspaces" else root / ".llarp" / "run.lock"
+def _locked(path: Path, root: Path, wait: bool = False) -> Iterator[None]:
+    """Holds a lock file for a folder; UserError when another process does, unless that is waited for.
+
+    A process that dies lets go of it.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+") as file:
         try:

@@ -6,11 +6,9 @@ alone: the hashes of all data, every point of every curve, and what the registry
 """
 
 import argparse
-import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -19,15 +17,12 @@ import psutil
 
 sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parent)]
 
-from conftest import PARTS, Project  # noqa: E402
-from lab import Lab, flow_of, kill_tree, stage_processes  # noqa: E402
+from lab import flow_of, kill_tree, opened, stage_processes  # noqa: E402
 
-from components import environment  # noqa: E402
 from components.launch import RANK  # noqa: E402
 from pipelines.reproduce import TIMED  # noqa: E402
 from pipelines.server import free_port  # noqa: E402
 from pipelines.services.object_store import Moto  # noqa: E402
-from pipelines.services.stack import Layout, Services  # noqa: E402
 
 MIDDLE = 0.6
 """Share of a stage's time, in the run that was left alone, after which something happens to it."""
@@ -332,37 +327,28 @@ def main():
     parser.add_argument("--only", nargs="*", choices=names, help="some faults alone")
     parser.add_argument("--out", type=Path, help="file for the table, in Markdown")
     arguments = parser.parse_args()
-    for name, value in {**environment.THREADS, **environment.PRIVACY, **environment.SERVERS}.items():
-        os.environ.setdefault(name, value)
-    with tempfile.TemporaryDirectory(prefix="llarp-faults-") as name:
-        folder = Path(name)
-        folder.chmod(0o755)
-        os.environ["PREFECT_HOME"] = str(folder / "prefect")
-        with Services(folder / "services", Layout.free("moto")) as services:
-            project = Project(Path(__file__).parents[2], folder / "project", {}, (*PARTS, "prefect.yaml"))
-            lab = Lab(project, services)
-            lab.deploy()
-            lab.start_worker()
-            faults = Faults(lab)
-            try:
-                faults.left_alone()
-                last = sorted((project.root / ".llarp" / "workspaces").glob("*/data/runs/train.json"))[-1]
-                shutil.copy(last, faults.kept)
-                for each in arguments.only or names:
-                    try:
-                        ORDER[each](faults)
-                    except AssertionError as error:  # the others still tell something
-                        faults.say(f"{each}: FAILED", "", str(error)[:300], "", "")
-                        faults.has_failed = True
-                        faults.versions = len(faults.lab.python(HISTORY.format(link=str(faults.kept)))[1])
-                faults.registry_is_proved()
-            except BaseException:
-                print(lab.worker_log()[-6000:], file=sys.stderr)
-                raise
-            finally:
-                lab.stop()
-                if arguments.out and faults.rows:
-                    arguments.out.write_text(table(faults.rows) + "\n")
+    with opened("faults", "moto") as lab:
+        lab.deploy()
+        lab.start_worker()
+        faults = Faults(lab)
+        try:
+            faults.left_alone()
+            last = sorted((lab.project.root / ".llarp" / "workspaces").glob("*/data/runs/train.json"))[-1]
+            shutil.copy(last, faults.kept)
+            for each in arguments.only or names:
+                try:
+                    ORDER[each](faults)
+                except AssertionError as error:  # the others still tell something
+                    faults.say(f"{each}: FAILED", "", str(error)[:300], "", "")
+                    faults.has_failed = True
+                    faults.versions = len(lab.python(HISTORY.format(link=str(faults.kept)))[1])
+            faults.registry_is_proved()
+        except BaseException:
+            print(lab.worker_log()[-6000:], file=sys.stderr)
+            raise
+        finally:
+            if arguments.out and faults.rows:
+                arguments.out.write_text(table(faults.rows) + "\n")
     print(table(faults.rows))
     raise SystemExit(faults.has_failed)
 

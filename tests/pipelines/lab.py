@@ -1,11 +1,13 @@
 """A lab in small: real servers, a project with its deployments, a worker that can be killed, and what they show."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from itertools import pairwise
 from pathlib import Path
 
@@ -13,7 +15,7 @@ import psutil
 
 
 class Lab:
-    """A project on real services; use `worker()` as a context."""
+    """A project on real services."""
 
     def __init__(self, project, services):
         self.project, self.services = project, services
@@ -94,6 +96,35 @@ class Lab:
     def python(self, code):
         """What a program prints as JSON."""
         return json.loads(self.project.python("-c", code).stdout.splitlines()[-1])
+
+
+@contextmanager
+def opened(name, store):
+    """A lab of this working tree in a folder that is gone afterwards, for programs that are no tests.
+
+    Args:
+        name: of the folder, for those who look for it.
+        store: kind of the object store, as `Layout` has it.
+
+    """
+    from conftest import PARTS, Project
+
+    from components import environment
+    from pipelines.services.stack import Layout, Services
+
+    for variable, value in {**environment.THREADS, **environment.PRIVACY, **environment.SERVERS}.items():
+        os.environ.setdefault(variable, value)
+    with tempfile.TemporaryDirectory(prefix=f"llarp-{name}-") as place:
+        folder = Path(place)
+        folder.chmod(0o755)  # PostgreSQL's user may come in
+        os.environ["PREFECT_HOME"] = str(folder / "prefect")
+        with Services(folder / "services", Layout.free(store)) as services:
+            project = Project(Path(__file__).parents[2], folder / "project", {}, (*PARTS, "prefect.yaml"))
+            lab = Lab(project, services)
+            try:
+                yield lab
+            finally:
+                lab.stop()
 
 
 def stage_processes(folder: Path, module: str):
