@@ -173,15 +173,11 @@ def lineage_project(root: Path):
         FLOW_RUN: "flow-7",
     }
     (root / ".llarp").mkdir()
-    before = mlflow.get_tracking_uri()
     with pytest.MonkeyPatch.context() as patch:
         for name, value in variables.items():
             patch.setenv(name, value)
         mlflow.set_tracking_uri(variables["MLFLOW_TRACKING_URI"])
-        try:
-            yield LineageProject(root).make()
-        finally:
-            mlflow.set_tracking_uri(before)
+        yield LineageProject(root).make()
 
 
 @contextmanager

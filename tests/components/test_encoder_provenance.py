@@ -28,10 +28,9 @@ def project(tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
     for name, value in outbox.IMPATIENT.items():  # else they stay set
         monkeypatch.setenv(name, value)
-    before, threads = mlflow.get_tracking_uri(), torch.get_num_threads()
+    threads = torch.get_num_threads()
     mlflow.set_tracking_uri(uri)
     yield Paths(tmp_path)
-    mlflow.set_tracking_uri(before)
     torch.set_num_threads(threads)  # the stage takes all there are
 
 

@@ -25,13 +25,11 @@ def server(tmp_path_factory):
         patch.setattr(outbox, "MOST_PAUSE_S", 0.5)
         import mlflow
 
-        before = mlflow.get_tracking_uri()
         mlflow.set_tracking_uri(server.uri)
         try:
             server.start()
             yield server
         finally:
-            mlflow.set_tracking_uri(before)
             server.kill()
 
 

@@ -35,10 +35,8 @@ def project(tmp_path_factory):
             patch.setenv(name, value)
         import mlflow
 
-        before = mlflow.get_tracking_uri()
         mlflow.set_tracking_uri(f"sqlite:///{root / 'mlflow.db'}")
         yield Paths(root)
-        mlflow.set_tracking_uri(before)
 
 
 @pytest.fixture
