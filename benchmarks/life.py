@@ -70,7 +70,7 @@ def figures(project, lab):
     tell("importing mlflow and asking its server", imports)
     tell("lineage", shown)
 
-    print(f"-- {project.python('-c', FILL).stdout.strip()} versions, 1,000 more runs", flush=True)
+    print(f"-- {project.python('-c', FILL).stdout.splitlines()[-1]} versions, 1,000 more runs", flush=True)
     project.python("-m", "dvc", "repro", "--force", "--single-item", "register")
     many = once(lambda: project.llarp("promote", check=False))
     tell("promote, against a champion", many, few)

@@ -21,13 +21,13 @@ VERSIONS, RUNS = 100, 1000
 MEASURED = """
 import contextlib, io, os, sys, time
 import mlflow
-from pipelines import cli_lineage
+from pipelines.cli import lineage
 from components.paths import Paths
 client = mlflow.MlflowClient()
 client.search_registered_models(max_results=1)  # opens the store
 begun = time.perf_counter()
 with contextlib.redirect_stdout(io.StringIO()) as printed, contextlib.suppress(SystemExit):
-    cli_lineage.app(sys.argv[1:], standalone_mode=False)
+    lineage.app(sys.argv[1:], standalone_mode=False)
 seconds = time.perf_counter() - begun
 assert "llarp" in printed.getvalue(), printed.getvalue()
 print(seconds)

@@ -1,7 +1,8 @@
-"""What every test module leaves behind it."""
+"""What test modules that share a process must not do to each other."""
 
 import sys
 
+import dvc  # noqa: F401  # its log goes for ever to the stdout of its import, which in a test may be closed afterwards
 import pytest
 
 

@@ -19,7 +19,7 @@ from llarp.tasks.data import store
 from llarp.tasks.data.dataset import REPORT, Report
 from llarp.tasks.generator import generate
 from llarp.tasks.splits import SPLITS
-from pipelines.cli_data import app
+from pipelines.cli.data import app
 
 PIPELINE = """
 stages:

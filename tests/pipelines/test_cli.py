@@ -9,7 +9,7 @@ HEAVY = ("torch", "mlflow", "prefect", "dvc", "transformers", "mujoco", "pyarrow
 
 
 def llarp(root, cwd, *arguments):
-    code = "from pipelines.cli import main; main()"
+    code = "from pipelines.cli.main import main; main()"
     command = [sys.executable, "-c", code, *arguments]
     variables = {**os.environ, "PYTHONPATH": str(root), "COLUMNS": "120"}
     return subprocess.run(command, cwd=cwd, env=variables, capture_output=True, text=True, check=False)
@@ -40,7 +40,7 @@ def test_help_names_the_commands(root, tmp_path):
 
 
 def test_the_command_line_imports_nothing_heavy(root):
-    code = f"import sys, pipelines.cli; print([name for name in {HEAVY} if name in sys.modules])"
+    code = f"import sys, pipelines.cli.main; print([name for name in {HEAVY} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

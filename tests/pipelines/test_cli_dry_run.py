@@ -12,8 +12,8 @@ import pytest
 from llarp.config import load_params
 from llarp.errors import UserError
 from llarp.vision.mae import train_mae
-from pipelines import cli_train
-from pipelines.cli_train import token_shape
+from pipelines.cli import train
+from pipelines.cli.train import token_shape
 
 OUTPUTS = ("cls", "mean", "patches", "units")
 
@@ -45,7 +45,7 @@ def figure(text, name):
 )
 def test_every_preset_is_told_and_nothing_is_written(project, name, actions, width, capsys):
     before = {path: path.read_bytes() for path in project.rglob("*") if path.is_file()}
-    cli_train.dry_run(name, ["policy.previous_action=true"])
+    train.dry_run(name, ["policy.previous_action=true"])
     told = capsys.readouterr().out
     assert figure(told, "previous") == (actions + 1) * width, "one more stands for the start of an episode"
     assert "memory of a process" in told and "FLOP" in told
@@ -55,7 +55,7 @@ def test_every_preset_is_told_and_nothing_is_written(project, name, actions, wid
 def test_it_is_a_command_and_bad_input_is_one_line(request, project):
     def llarp(*arguments):
         variables = {**os.environ, "PYTHONPATH": str(request.config.rootpath)}
-        command = [sys.executable, "-c", "from pipelines.cli import main; main()", "dry-run", *arguments]
+        command = [sys.executable, "-c", "from pipelines.cli.main import main; main()", "dry-run", *arguments]
         return subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
 
     done = llarp("--preset", "paper")
@@ -77,7 +77,7 @@ def test_it_is_a_command_and_bad_input_is_one_line(request, project):
 )
 def test_what_is_wrong_is_named(project, preset, assignment, words):
     with pytest.raises(UserError, match=words) as caught:
-        cli_train.dry_run(preset, [assignment])
+        train.dry_run(preset, [assignment])
     assert "\n" not in str(caught.value)
 
 

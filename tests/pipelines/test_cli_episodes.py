@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 from llarp.errors import UserError
 from llarp.tasks.language.load import own_file
-from pipelines.cli_episodes import app
+from pipelines.cli.episodes import app
 
 
 def run(*arguments):

@@ -14,13 +14,13 @@ from llarp.errors import UserError
 from llarp.vision.manifest import Manifest
 from llarp.vision.overlay import Overlay
 from llarp.vision.store import ShardStore, index_shards
-from pipelines import cli_features
+from pipelines.cli import features
 
 ENCODER = SimpleNamespace(identity="ab" * 32, num_tokens=2, dim=4)
 
 
 def run(*arguments):
-    return CliRunner().invoke(cli_features.app, [str(argument) for argument in arguments])
+    return CliRunner().invoke(features.app, [str(argument) for argument in arguments])
 
 
 def views(start, end):

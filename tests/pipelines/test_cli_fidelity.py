@@ -7,7 +7,7 @@ import pytest
 
 
 def llarp(root, cwd, *arguments):
-    code = "from pipelines.cli import main; main()"
+    code = "from pipelines.cli.main import main; main()"
     command = [sys.executable, "-c", code, "simulator", *arguments]
     return subprocess.run(command, cwd=cwd, env={"PYTHONPATH": str(root)}, capture_output=True, text=True, check=False)
 

@@ -10,7 +10,7 @@ sys.path.append(str(Path(__file__).parents[1] / "components"))
 from lineage_project import flipped, lineage_project
 
 from llarp.errors import UserError
-from pipelines.cli_lineage import app
+from pipelines.cli.lineage import app
 
 URI = "models:/llarp@champion"
 

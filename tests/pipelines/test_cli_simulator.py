@@ -21,7 +21,7 @@ def episodes(tmp_path_factory):
 
 
 def llarp(root, *arguments):
-    command = [sys.executable, "-c", "from pipelines.cli import main; main()", "simulator", *map(str, arguments)]
+    command = [sys.executable, "-c", "from pipelines.cli.main import main; main()", "simulator", *map(str, arguments)]
     return subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
 
 

@@ -12,7 +12,7 @@ import pytest
 from agents import INSTRUCTIONS, ROOT, images
 
 from llarp.errors import UserError
-from pipelines.cli_serve import serve
+from pipelines.cli.serve import serve
 
 LOOPS = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "serving.md").read_text(), re.DOTALL)
 
@@ -93,7 +93,7 @@ def test_mlflows_predict_answers_the_same(registry, agent):
 
 
 def test_llarp_serve_serves_the_loop_and_ends_in_order(registry, expected, tmp_path):
-    code = "from pipelines.cli import main; main()"
+    code = "from pipelines.cli.main import main; main()"
     server = subprocess.Popen(
         [sys.executable, "-c", code, "serve", "--port", "0"], env=registry, cwd=tmp_path, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,

@@ -11,18 +11,7 @@ import typer
 from components import environment
 from components.paths import Paths
 from llarp.errors import UserError
-from pipelines import (
-    cli_data,
-    cli_episodes,
-    cli_features,
-    cli_flows,
-    cli_lineage,
-    cli_promote,
-    cli_serve,
-    cli_services,
-    cli_simulator,
-    cli_train,
-)
+from pipelines.cli import data, episodes, features, flows, lineage, promote, serve, services, simulator, train
 
 app = typer.Typer(
     help="Trains, evaluates and registers language-conditioned robot policies.",
@@ -32,19 +21,19 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-app.add_typer(cli_data.app, name="data")
-app.add_typer(cli_episodes.app, name="episodes")
-app.add_typer(cli_features.app, name="features")
-app.add_typer(cli_lineage.app, name="lineage")
-app.add_typer(cli_simulator.app, name="simulator")
-app.add_typer(cli_services.app, name="services")
-app.add_typer(cli_flows.workspaces, name="workspaces")
-app.command("dry-run")(cli_train.dry_run)
-app.command("deploy")(cli_flows.deploy)
-app.command("worker")(cli_flows.worker)
-app.command("reproduce")(cli_flows.reproduce)
-app.command("serve")(cli_serve.serve)
-for command in (cli_promote.promote, cli_promote.rollback, cli_promote.approve, cli_promote.audit):
+app.add_typer(data.app, name="data")
+app.add_typer(episodes.app, name="episodes")
+app.add_typer(features.app, name="features")
+app.add_typer(lineage.app, name="lineage")
+app.add_typer(simulator.app, name="simulator")
+app.add_typer(services.app, name="services")
+app.add_typer(flows.workspaces, name="workspaces")
+app.command("dry-run")(train.dry_run)
+app.command("deploy")(flows.deploy)
+app.command("worker")(flows.worker)
+app.command("reproduce")(flows.reproduce)
+app.command("serve")(serve.serve)
+for command in (promote.promote, promote.rollback, promote.approve, promote.audit):
     app.command()(command)
 
 BAD_INPUT = 2
