@@ -78,7 +78,7 @@ def facts(version: "ModelVersion", record: Record, digits: int | None = None) ->
     known = [f"{name} {record.packages[name]}" for name in _PACKAGES if name in record.packages]
     yield "packages", f"{len(record.packages)}, among them {', '.join(known)}"
     if success := version.tags.get("eval/total/success"):
-        yield "success", f"{success} of all evaluated episodes"
+        yield "success", f"{100 * float(success):.1f} %, mean of the splits of the total"
 
 
 def as_page(version: "ModelVersion", record: Record) -> str:

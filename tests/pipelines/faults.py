@@ -59,7 +59,7 @@ class Faults:
     def left_alone(self):
         """The run that all others are compared with."""
         run = self.begin()
-        state = self.lab.end(run)
+        state = self.end(run)
         assert state.is_completed(), state.message
         self.whole = self.look(run)
         self.seconds = self.lab.seconds()
@@ -68,6 +68,10 @@ class Faults:
     def begin(self, **parameters):
         self.fresh()
         return self.lab.run("retrain", PARAMETERS | parameters)
+
+    def end(self, run):
+        """Waits for the end; a crash is none, for crashed runs are started again."""
+        return self.lab.wait(run, lambda state: state.is_final() and not state.is_crashed(), 900)
 
     def at(self, run, stage, ranks=1, limit_s=400):
         """Waits until a stage works in the run's workspace; returns its processes."""
@@ -126,7 +130,7 @@ class Faults:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
             wait_gone(process)
-        self.lab.end(run, 900)
+        self.end(run)
         self.row("kill -9 of each stage's process, once in every stage", ", ".join(pids), run)
 
     def rank_killed(self):
@@ -137,7 +141,7 @@ class Faults:
             pids.append(f"{stage} {victim.pid} of {', '.join(str(each.pid) for each in ranks)}")
             victim.kill()
             wait_gone(victim)
-        self.lab.end(run, 900)
+        self.end(run)
         self.row("kill -9 of one of two ranks", "; ".join(pids), run)
 
     def flow_killed(self, stages):
@@ -148,7 +152,7 @@ class Faults:
             pids.append(f"{stage} {flow.pid}")
             flow.kill()  # the stage lives on: the run that goes on ends it first
             wait_gone(process, 200)
-        self.lab.end(run, 900)
+        self.end(run)
         self.row("kill -9 of the flow, its stage left alive", ", ".join(pids), run)
 
     def worker_killed(self):
@@ -162,7 +166,7 @@ class Faults:
             self.lab.processes[-1].wait()
             pids.append(f"{stage} {worker.pid}")
             self.lab.start_worker()
-        self.lab.end(run, 900)
+        self.end(run)
         self.row("kill -9 of the worker, its flow left alive", ", ".join(pids), run)
 
     def machine_lost(self):
@@ -173,7 +177,7 @@ class Faults:
         self.lab.processes[-1].wait()
         self.lab.wait(run, lambda state: state.is_crashed(), 300)
         self.lab.start_worker()
-        self.lab.end(run, 900)
+        self.end(run)
         self.row("kill -9 of worker, flow and stage together", f"train, worker {pid}; noticed by silence", run)
 
     def server_away(self, name, stage, away_s):
@@ -185,7 +189,7 @@ class Faults:
         time.sleep(away_s)
         server.start()
         server.wait()
-        self.lab.end(run, 900)
+        self.end(run)
         where = f"{stage}, {name} {pid} -> {server.pid}"
         self.row(f"kill -9 of {name}, started again after {away_s:.0f} s", where, run)
 
@@ -206,7 +210,7 @@ class Faults:
                 time.sleep(0.5)
             store.start()
             store.wait()
-            lab.end(run, 900)
+            self.end(run)
             where, variables = lab.workspace(run), lab.project.variables
             status = subprocess.run(
                 [*dvc, "status", "--cloud"], cwd=where, env=variables, capture_output=True, text=True
@@ -230,7 +234,7 @@ class Faults:
             with suppress(OSError), (folder / "ballast").open("wb") as file:
                 while True:
                     file.write(b"x" * 2**16)
-            state = self.lab.end(run, 900)
+            state = self.end(run)
             assert state.is_failed(), state.name
             versions = self.lab.python(HISTORY.format(link=str(self.kept)))[1]
             assert versions == list(range(1, self.versions + 1))
@@ -248,7 +252,7 @@ class Faults:
         with self.lab.client() as client:
             client.set_flow_run_state(run, AwaitingRetry())
         self.lab.wait(run, lambda state: not state.is_failed(), 60)
-        state = self.lab.end(run, 900)
+        state = self.end(run)
         assert state.is_completed(), state.message
         return run
 
@@ -272,7 +276,7 @@ class Faults:
         for stage, step in (("encoder", "-2h"), ("train", "+3h"), ("evaluate", "-1h")):
             self.at(run, stage, limit_s=400)
             clock.write_text(f"{step}\n")
-        self.lab.end(run, 900)
+        self.end(run)
         self.lab.project.variables.clear()
         self.lab.project.variables |= before
         kill_tree(self.lab.processes[-1].pid)
@@ -285,7 +289,7 @@ class Faults:
         self.at(run, "episodes")
         other = self.lab.project.llarp("run", "--preset", "test", "--workspace", str(run)[:8], check=False)
         assert other.returncode == 2 and "another run works here" in other.stderr, other.stderr
-        self.lab.end(run, 900)
+        self.end(run)
         line = other.stderr.strip().splitlines()[-1]
         self.row("an identical run by hand in the same workspace", f"refused: {line.split(': ')[-1][:60]}", run)
 
