@@ -15,6 +15,8 @@ PERIOD_S = 10.0
 _MOST_ENDS = 5
 """Of Prefect's worker, each within a minute of its start, before it is given up."""
 _SOON_S = 60.0
+_RETRIES = 8
+"""Of a flow's request while Prefect's server is away; the pauses double from a second, so it waits four minutes."""
 
 
 def work(pool: str, limit: int) -> None:
@@ -29,7 +31,8 @@ def work(pool: str, limit: int) -> None:
 
     """
     command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", pool, "--limit", str(limit)]
-    variables = {**os.environ, "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_S)}
+    variables = {"PREFECT_CLIENT_MAX_RETRIES": str(_RETRIES), **os.environ}
+    variables["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"] = str(HEARTBEAT_S)
     ends, told = 0, False
     while ends < _MOST_ENDS:
         start_s = time.monotonic()

@@ -22,7 +22,6 @@ class Lab:
         project.variables.update(services.variables)
         project.variables["PREFECT_HOME"] = str(project.root / ".llarp" / "prefect")
         project.variables["PREFECT_WORKER_QUERY_SECONDS"] = "2"  # tests have no time
-        project.variables["PREFECT_CLIENT_MAX_RETRIES"] = "8"
         self.processes = []
         self.log = project.root.parent / "worker.log"
 
@@ -83,15 +82,6 @@ class Lab:
 
     def workspace(self, run):
         return self.project.root / ".llarp" / "workspaces" / str(run)[:8]
-
-    def seconds(self):
-        """How long each stage took in the last run that ended well."""
-        from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
-
-        with self.client() as client:
-            found = client.read_artifacts(artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=["stages"])))
-        rows = json.loads(max(found, key=lambda artifact: artifact.created).data)
-        return {row["stage"]: row["seconds"] for row in rows}
 
     def python(self, code):
         """What a program prints as JSON."""
