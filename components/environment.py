@@ -28,6 +28,8 @@ SERVERS = {
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",  # starting takes up to 40 s on two busy cores
     "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "true",
+    # In memory, as it is by default, a slot whose server dies is held for ever.
+    "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
 }
 
 

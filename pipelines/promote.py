@@ -5,6 +5,7 @@ import sys
 import tempfile
 import threading
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -28,6 +29,7 @@ from pipelines import workspace
 from pipelines.approval import Answer
 from pipelines.notify import on_failure
 from pipelines.outcome import BAD_INPUT_STATE, bad_input
+from pipelines.patience import patiently
 from pipelines.registry import guard
 from pipelines.rollback import roll_back
 from pipelines.stages import accelerator, run_program
@@ -102,7 +104,7 @@ def _promote(paths: Paths, params: Params, wanted: str, approval: Approval | Non
             return Completed(name=NOT_PROMOTED, message=f"version {number} is the champion already")
         decision = judge(client, paths, params, candidate, champion, evaluate)
         logger.info("%s", decision.summary)
-        create_markdown_artifact(decision.markdown(), key="promotion", description=decision.summary)
+        patiently(partial(create_markdown_artifact, decision.markdown(), "promotion", decision.summary))
         if not decision.passed:
             _record(client, experiment, decision, "refused by the gate")
             return Completed(name=NOT_PROMOTED, message=decision.summary)

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 from llarp.errors import UserError
 
@@ -10,8 +10,6 @@ LIMIT = "registry"
 """Prefect's global concurrency limit, of one slot; made when it is missing."""
 TEMPORARY = "LLARP_TEMPORARY_PREFECT"
 """Variable, set where the Prefect server is this process's own and guards nothing that a file does not."""
-_LEASE_S = 60.0
-"""How long a process that was killed keeps the slot; Prefect allows no less."""
 _WAIT_S = 180.0
 
 
@@ -26,23 +24,15 @@ def guard() -> Iterator[None]:
     if not has_server():
         yield
         return
-    from prefect.concurrency.sync import concurrency
+    from pipelines.slots import slot
 
-    from pipelines.stages import make_limit
-
-    make_limit(LIMIT, 1)
-    slot = concurrency(
-        LIMIT, timeout_seconds=_WAIT_S, strict=True, lease_duration=_LEASE_S, raise_on_lease_renewal_failure=False
-    )
-    try:
-        slot.__enter__()
-    except TimeoutError:
-        raise UserError(
-            f"others have been changing the registry for {_WAIT_S:g} s",
-            f"Prefect's limit {LIMIT!r}",
-            f"try again; if nobody is: prefect gcl update {LIMIT} --active-slots 0",
-        ) from None
-    try:
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(slot(LIMIT, 1, _WAIT_S, lambda line: print(line, flush=True)))
+        except TimeoutError:
+            raise UserError(
+                f"others have been changing the registry for {_WAIT_S:g} s",
+                f"Prefect's limit {LIMIT!r}",
+                f"try again; if nobody is: prefect gcl update {LIMIT} --active-slots 0",
+            ) from None
         yield
-    finally:
-        slot.__exit__(None, None, None)

@@ -20,6 +20,7 @@ from pipelines import workspace as places
 from pipelines.dvc_graph import Graph
 from pipelines.notify import on_failure
 from pipelines.outcome import bad_input
+from pipelines.patience import patiently
 from pipelines.retrain import LIMIT_S
 from pipelines.stages import run_stage
 from pipelines.workspace import Workspace
@@ -123,7 +124,8 @@ def _run(paths: Paths, record: Record) -> State:
             return Failed(name=state.name, message=state.message)
     found = compare(record, paths)
     rows = [{"what": each.path, "recorded": each.recorded, "now": each.now, "same": each.is_same} for each in found]
-    create_table_artifact(rows, key="reproduced", description="What was recorded, and what was made again")
+    told = "What was recorded, and what was made again"
+    patiently(lambda: create_table_artifact(rows, key="reproduced", description=told))
     for each in found:
         logger.info("%-8s %s", "same" if each.is_same else "DIFFERS", each.path)
     differ = [each.path for each in found if not each.is_same]

@@ -23,6 +23,7 @@ from pipelines.dvc_graph import Graph, Step
 from pipelines.notify import on_failure
 from pipelines.outcome import bad_input
 from pipelines.overrides import Overrides, given
+from pipelines.patience import patiently
 from pipelines.remote import pull, push
 from pipelines.stages import RETRIED, UNREACHABLE_STATE, run_stage
 from pipelines.workspace import Workspace
@@ -103,9 +104,10 @@ def _retrain(paths: Paths, commit: bool, then_promote: bool) -> State:
         seconds = round(time.monotonic() - start_s, 1)
         did = "up to date" if why is None else "run"
         done.append({"stage": stage.name, "did": did, "why": why or "", "seconds": seconds})
-    create_table_artifact(done, key="stages", description="What the flow did")
+    patiently(lambda: create_table_artifact(done, key="stages", description="What the flow did"))
     if paths.summary.exists():
-        create_table_artifact(results(paths.summary), key="evaluation", description="Success in percent")
+        table = results(paths.summary)
+        patiently(lambda: create_table_artifact(table, key="evaluation", description="Success in percent"))
     ran = sum(entry["did"] == "run" for entry in done)
     state = push(paths, return_state=True)
     if not state.is_completed():
@@ -118,7 +120,7 @@ def _retrain(paths: Paths, commit: bool, then_promote: bool) -> State:
     if commit:
         message += f"; commit tagged {commit_result(paths)}"
     if then_promote and deployment.id:
-        run_deployment("promote/promote", timeout=0, as_subflow=False)
+        patiently(lambda: run_deployment("promote/promote", timeout=0, as_subflow=False))
     return Completed(message=message)
 
 

@@ -1,21 +1,18 @@
 """Stages as Prefect's tasks: each runs through DVC, waits for an accelerator of the machine and tells what it made."""
 
+import math
 import os
 import re
 import socket
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 from prefect import get_run_logger
 from prefect.assets import Asset, materialize
 from prefect.cache_policies import NO_CACHE
-from prefect.client.orchestration import get_client
-from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate
-from prefect.concurrency.sync import concurrency
-from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 from prefect.runtime import flow_run
 from prefect.states import Completed, Failed, State
 from prefect.tasks import exponential_backoff
@@ -28,6 +25,7 @@ from pipelines.bar import StageBar
 from pipelines.dvc_graph import Stage
 from pipelines.outcome import BAD_INPUT_STATE
 from pipelines.processes import Group, parse_tick
+from pipelines.slots import slot
 
 KILLED_STATE, UNREACHABLE_STATE = "Killed", "Unreachable"
 """Names of states of stages that may do better another time: they are tried again."""
@@ -41,8 +39,6 @@ RETRIED: dict[str, Any] = {
     "cache_policy": NO_CACHE,  # what is up to date is for DVC to say
 }
 """Options of a task that is tried again and never skipped."""
-_LEASE_S = 60.0
-"""How long a flow that was killed keeps the accelerator from others; Prefect allows no less."""
 _KILLED = re.compile(r"exited with (-\d+|1[34]\d|247)$|exitcode +: -(?!15\b)\d+|died with <Signals\.SIG(?!TERM)")
 """A signal, in the words of DVC and of the launchers of ranks, which themselves end the other ranks by signal 15."""
 _HINTS = (
@@ -135,20 +131,9 @@ def run_program(command: list[str], folder: Path, what: str) -> State:
 @contextmanager
 def accelerator() -> Iterator[None]:
     """Holds one of this machine's accelerators, waiting for it if need be; a machine without any counts as one."""
-    name = f"accelerator-{socket.gethostname()}"
-    make_limit(name, len(list(Path("/dev").glob("nvidia[0-9]*"))) or 1)
-    with concurrency(name, strict=True, lease_duration=_LEASE_S, raise_on_lease_renewal_failure=False):
+    number = len(list(Path("/dev").glob("nvidia[0-9]*"))) or 1
+    with slot(f"accelerator-{socket.gethostname()}", number, math.inf, get_run_logger().info):
         yield
-
-
-def make_limit(name: str, slots: int) -> None:
-    """Makes one of Prefect's global concurrency limits, unless there is one: people may change its slots."""
-    with get_client(sync_client=True) as client:
-        try:
-            client.read_global_concurrency_limit_by_name(name)
-        except ObjectNotFound:
-            with suppress(ObjectAlreadyExists):  # another process may be faster
-                client.create_global_concurrency_limit(GlobalConcurrencyLimitCreate(name=name, limit=slots))
 
 
 def _variables(folder: Path) -> dict[str, str]:
