@@ -33,7 +33,7 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/* /var/cache/apt /var/log/apt /var/log/dpkg.log \
     && git config --system --add safe.directory /project \
     && useradd --uid 1000 --create-home llarp \
-    && mkdir /project && chown llarp:llarp /project
+    && mkdir /project /var/lib/prefect && chown llarp:llarp /project /var/lib/prefect
 COPY --from=build /venv /venv
 ENV PATH=/venv/bin:$PATH \
     HOME=/tmp \

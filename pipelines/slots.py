@@ -68,7 +68,7 @@ def _take(client: SyncPrefectClient, name: str, wait_s: float, say: Callable[[st
     told = False
     while True:
         try:
-            answer = client.increment_concurrency_slots_with_lease([name], 1, "concurrency", LEASE_S)
+            answer = patiently(lambda: client.increment_concurrency_slots_with_lease([name], 1, "concurrency", LEASE_S))
         except httpx.HTTPStatusError as error:
             if error.response.status_code != _LOCKED:
                 raise
