@@ -84,7 +84,7 @@ def prefect_api(tmp_path_factory):
         from pipelines.processes import end
 
         end(server.process)
-        patch.delenv("PREFECT_API_URL")
+        patch.delenv("PREFECT_API_URL", raising=False)
 
 
 @pytest.fixture(scope="session")
