@@ -50,7 +50,7 @@ ui: setup ## serve Prefect's and MLflow's web UIs on this machine
 services: setup ## start PostgreSQL, MLflow and Prefect on this machine; ARGS="--detach" returns, docs/services.md
 	@llarp services start $(ARGS)
 
-faults: setup ## kill, stop and take away parts of real runs, and print what came of it; forty minutes
+faults: setup ## kill, stop and take away parts of real runs, and print what came of it; 50 minutes
 	@python tests/pipelines/faults.py $(ARGS)
 
 lint: setup ## ruff, mypy and the import contracts
