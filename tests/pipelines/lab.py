@@ -97,7 +97,7 @@ def opened(name, store):
         store: kind of the object store, as `Layout` has it.
 
     """
-    from conftest import PARTS, Project
+    from project_copy import PARTS, Project
 
     from components import environment
     from pipelines.services.stack import Layout, Services

@@ -11,8 +11,8 @@ from typing import ClassVar
 
 import psutil
 import pytest
-from conftest import PARTS, Project
 from lab import Lab, flow_of, kill_tree
+from project_copy import PARTS, Project
 
 from pipelines.services.postgres import program
 from pipelines.services.secrets import passwords
