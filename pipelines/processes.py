@@ -114,10 +114,7 @@ def end_marked(variable: str, value: str) -> None:
         with suppress(psutil.Error):  # it has ended, or is somebody else's
             if process.pid != os.getpid() and process.environ().get(variable) == value:
                 alive.append(process)
-    _signal(alive, "terminate")
-    left = _await_end(alive)
-    _signal(left, "kill")
-    _await_end(left)
+    _end_all(alive)
 
 
 def end(process: subprocess.Popen) -> None:
@@ -127,17 +124,22 @@ def end(process: subprocess.Popen) -> None:
     if process.poll() is not None:
         return
     leader = psutil.Process(process.pid)
-    alive = [leader, *leader.children(recursive=True)]
-    _signal(alive, "terminate")
-    _, left = psutil.wait_procs(alive, _GRACE_S)
-    _signal(left, "kill")
+    _end_all([leader, *leader.children(recursive=True)])
     process.wait()
+
+
+def _end_all(processes: Sequence["psutil.Process"]) -> None:
+    """Ends processes, kindly and then by force."""
+    _signal(processes, "terminate")
+    left = _await_end(processes)
+    _signal(left, "kill")
+    _await_end(left)
 
 
 def _await_end(processes: Sequence["psutil.Process"]) -> list["psutil.Process"]:
     """Those that still run after the grace.
 
-    They are no children of ours, so nobody may ever reap them: in a container without init a zombie stays.
+    A zombie does not: nobody may ever reap one that is no child of ours, as in a container without init.
     """
     import psutil
 

@@ -29,12 +29,12 @@ from pipelines.slots import slot
 
 KILLED_STATE, UNREACHABLE_STATE = "Killed", "Unreachable"
 """Names of states of stages that may do better another time: they are tried again."""
-RETRIES = 3
+_RETRIES = 3
 """Of a stage that was killed, as for want of memory, or whose server did not answer; each goes on where it was."""
 _FIRST_PAUSE_S = 10.0
 """Before a retry; the pauses double."""
 RETRIED: dict[str, Any] = {
-    "retries": RETRIES,
+    "retries": _RETRIES,
     "retry_delay_seconds": exponential_backoff(_FIRST_PAUSE_S),
     "cache_policy": NO_CACHE,  # what is up to date is for DVC to say
 }

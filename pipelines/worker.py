@@ -16,7 +16,7 @@ _MOST_ENDS = 5
 """Of Prefect's worker, each within a minute of its start, before it is given up."""
 _SOON_S = 60.0
 _RETRIES = 8
-"""Of a flow's request while Prefect's server is away; the pauses double from a second, so it waits four minutes."""
+"""Of a flow's request while Prefect's server is away; the pauses double from two seconds, to eight minutes in all."""
 
 
 def work(pool: str, limit: int) -> None:
