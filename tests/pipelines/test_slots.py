@@ -25,8 +25,9 @@ with slot("held", 1, 0, print):
     time.sleep(600)
 """
 WAIT = """
-import math
+import math, signal
 from pipelines.slots import slot
+signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs of a shell ignore it, and hand that down
 with slot("held", 1, math.inf, lambda line: print(line, flush=True)):
     print("held", flush=True)
 """
